@@ -1,0 +1,192 @@
+"""Facts about one conversation: everything that a turn must be serialised with.
+
+Subject:  evt.{tenant}.{agent}.{adapter}.{conversation}.channel._
+Order:    the conversation's own; at most one turn is open at any point of it
+Writer:   adapters and api (messages, retries), services.channel (turns and their effects),
+          services.branch and services.worker (what came back)
+"""
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from schemas.base import Attempt, BodyRef, Content, Event, EventId, Outcome, RunId
+
+
+class Person(Struct, frozen=True, kw_only=True):
+    """Someone on a platform."""
+
+    id: str
+    """Unique on the platform, prefixed with it: `portal:ana`."""
+    name: str
+
+
+class Attachment(Struct, frozen=True, kw_only=True):
+    """A file that came with a message."""
+
+    name: str
+    body: BodyRef
+
+
+class MessageReceived(Event, tag="message_received"):
+    """A person said something."""
+
+    message_id: str
+    """The platform's own id; the same one twice is one message."""
+    author: Person
+    text: Content
+    group: bool = False
+    """True where several people talk: quick successions are then answered together."""
+    reply_to: str | None = None
+    """Platform id of the message that this one answers."""
+    attachments: tuple[Attachment, ...] = ()
+
+
+class TurnStarted(Event, tag="turn_started"):
+    """A replica took everything unhandled into a turn and owns the conversation until it ends."""
+
+    turn_id: RunId
+    owner: str
+
+
+class TurnResumed(Event, tag="turn_resumed"):
+    """Another replica took over an open turn; the earlier owner is fenced."""
+
+    turn_id: RunId
+    owner: str
+    attempt: Attempt
+
+
+class ReplySent(Event, tag="reply_sent"):
+    """The agent answered; adapters deliver it."""
+
+    turn_id: RunId
+    text: Content
+    reply_to: str | None = None
+
+
+class ReactionAdded(Event, tag="reaction_added"):
+    """The agent reacted to a message."""
+
+    turn_id: RunId
+    emoji: str
+    message_id: str
+    """Platform id of the message."""
+
+
+class FileSent(Event, tag="file_sent"):
+    """The agent sent a file; adapters deliver it."""
+
+    turn_id: RunId
+    name: str
+    body: BodyRef
+    caption: str = ""
+
+
+class BranchRequested(Event, tag="branch_requested"):
+    """A turn asked for a line of thought on a fork of the conversation."""
+
+    run_id: RunId
+    task: Content
+    forked_at: EventId
+    """Last channel event that the branch sees; nothing is copied."""
+
+
+class BranchConcluded(Event, tag="branch_concluded"):
+    """A branch ended and hands its conclusion back."""
+
+    run_id: RunId
+    outcome: Outcome
+    conclusion: Content
+    delegated_to: RunId | None = None
+    """The worker that goes on with it; its result will follow, so nobody need be told of this."""
+
+
+class WorkerRequested(Event, tag="worker_requested"):
+    """A turn or a branch handed a task to a new worker."""
+
+    run_id: RunId
+    task: Content
+    interactive: bool = False
+    """An interactive worker waits for more input after each result."""
+    forked_at: EventId | None = None
+    """Last channel event that the worker sees, or None when it sees its task alone."""
+    parent: RunId | None = None
+    """The turn or the branch that asked."""
+
+
+class WorkerReported(Event, tag="worker_reported"):
+    """An interactive worker gave a result and waits for input."""
+
+    run_id: RunId
+    result: Content
+
+
+class InputRouted(Event, tag="input_routed"):
+    """A turn passed something on to a worker."""
+
+    run_id: RunId
+    text: Content
+
+
+class CancelRequested(Event, tag="cancel_requested"):
+    """Someone asked for a branch or a worker to stop."""
+
+    run_id: RunId
+    reason: str = ""
+
+
+class WorkerConcluded(Event, tag="worker_concluded"):
+    """A worker ended and hands its result back."""
+
+    run_id: RunId
+    outcome: Outcome
+    result: Content
+
+
+class TurnCompleted(Event, tag="turn_completed"):
+    """The turn ended well."""
+
+    turn_id: RunId
+    handled: tuple[EventId, ...]
+    """The messages and results that it answered, in stream order."""
+    outcome: Literal["replied", "skipped", "silent"] = "replied"
+    """Skipped: the agent chose silence. Silent: it delegated or had nothing to say."""
+    reason: str = ""
+
+
+class TurnFailed(Event, tag="turn_failed"):
+    """The turn was given up; it is on the dead-letter list and can be retried."""
+
+    turn_id: RunId
+    handled: tuple[EventId, ...]
+    reason: str
+    attempts: Attempt = 1
+
+
+class RetryRequested(Event, tag="retry_requested"):
+    """A person asked for a failed turn to be tried again: what it had handled is unhandled."""
+
+    turn_id: RunId
+
+
+ChannelEvent: TypeAlias = (
+    MessageReceived
+    | TurnStarted
+    | TurnResumed
+    | ReplySent
+    | ReactionAdded
+    | FileSent
+    | BranchRequested
+    | BranchConcluded
+    | WorkerRequested
+    | WorkerReported
+    | InputRouted
+    | CancelRequested
+    | WorkerConcluded
+    | TurnCompleted
+    | TurnFailed
+    | RetryRequested
+)
+CHANNEL_EVENTS: Decoder[ChannelEvent] = Decoder(ChannelEvent)

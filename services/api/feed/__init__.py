@@ -1,0 +1,1 @@
+"""What a conversation looks like from outside: what was said, what happens, and when it rests."""

@@ -1,0 +1,1 @@
+"""Thinks on a fork of a conversation, with long-term memory, and hands back one conclusion."""

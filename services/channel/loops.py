@@ -1,0 +1,58 @@
+"""How the channel service is put together."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from projections import runs
+from services.channel.service import Channel, Parts
+from services.errors import Transient
+from services.runtime.database import Pool, reading
+from services.runtime.process import Process
+from services.runtime.run_decider import Profile
+from services.runtime.supervisor import Loop
+from services.runtime.sweep import Sweep
+
+STATUS_S: Final = 0.5  # what workers last said is nice to know; nobody waits longer for it
+
+
+class ProjectedStatuses:
+    """What workers last said, from the projection of runs; nothing while Postgres is away."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def of(self, tenant: str, run_ids: list[str]) -> dict[str, str]:
+        """Return status by run id."""
+        try:
+            async with asyncio.timeout(STATUS_S), reading(self._pool, tenant) as conn:
+                found = [await runs.one(conn, tenant, run_id) for run_id in run_ids]
+        except (Transient, TimeoutError):
+            return {}
+        return {run.run_id: run.status for run in found if run is not None and run.status}
+
+
+def build(process: Process) -> Mapping[str, Loop]:
+    """Return the loops of this service."""
+    settings = process.config.channel
+    channel = Channel(
+        Parts(
+            writer=process.writer("channel"),
+            equipment=process.equipment,
+            conversations=process.conversations,
+            agents=process.agents,
+            settings=settings,
+            profile=Profile(
+                kind="turn",
+                max_calls=settings.max_turns,
+                guard=process.thresholds(process.config.guard.turn),
+                total_s=3_600.0,
+                ending_tools=frozenset({"reply", "skip"}),
+            ),
+            statuses=ProjectedStatuses(process.pool),
+            workspace=process.workspace,
+            default_model=process.choice.model,
+        )
+    )
+    sweep = Sweep("turn", process, channel.handle, runs.stalled)
+    return {"channel": channel.run, "channel sweep": sweep.run}

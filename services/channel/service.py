@@ -1,0 +1,363 @@
+"""Run the channel: whoever gets a trigger takes the conversation's turn, by compare-and-append.
+
+Consumes:  what calls for a turn: messages, results that came back, retries
+Emits:     turns and their effects, on the conversation's channel stream; steps on its turn stream
+Never:     runs tools that work, searches memory, blocks
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
+
+import structlog
+
+from schemas.base import EventId, RunId
+from schemas.channel import ReplySent, TurnCompleted, TurnFailed, TurnResumed, TurnStarted
+from schemas.subjects import Subject, matching, parse
+from services.channel.preview import Preview
+from services.channel.tools import TOOLS, Scope
+from services.channel.turn import Turn
+from services.errors import Conflict, Transient
+from services.runtime import ids, prompts
+from services.runtime.agents import Agents, UnknownAgent
+from services.runtime.bodies import content
+from services.runtime.config import ChannelSettings
+from services.runtime.conversation import Conversation, Trigger, calls_for_turn
+from services.runtime.conversations import Conversations, history
+from services.runtime.event_log import Delivery, Recorded
+from services.runtime.journal import Journal
+from services.runtime.run_decider import Finish, Profile, Wait
+from services.runtime.run_loop import Context, Equipment, RunLoop
+from services.runtime.sandbox.workspace import Workspace
+from services.runtime.writer import Writer
+
+DURABLE: Final = "channel"  # names our read position in the log: never rename
+PATTERN: Final = matching(entity="channel")
+TRIGGERS: Final = frozenset(
+    {
+        "message_received",
+        "branch_concluded",
+        "worker_concluded",
+        "worker_reported",
+        "retry_requested",
+    }
+)
+APOLOGY: Final = (
+    "I could not answer this: {reason}. Nothing is lost; it is on the dead-letter list and can be "
+    "tried again."
+)
+
+log = structlog.get_logger()
+
+
+class Busy(Transient):
+    """This process already runs the turn whose trigger came again."""
+
+
+class Statuses(Protocol):
+    """Where the latest words of running workers are found; empty when they cannot be had now."""
+
+    async def of(self, tenant: str, run_ids: list[str]) -> dict[str, str]:
+        """Return status by run id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the channel is made of."""
+
+    writer: Writer
+    equipment: Equipment
+    conversations: Conversations
+    agents: Agents
+    settings: ChannelSettings
+    profile: Profile
+    statuses: Statuses
+    workspace: "WorkspaceOf"
+    default_model: str
+
+
+class WorkspaceOf(Protocol):
+    """Finds the workspace of an agent."""
+
+    def __call__(self, tenant: str, agent: str) -> Workspace:
+        """Return it, made if need be."""
+        ...
+
+
+class Channel:
+    """Answers conversations; any number of replicas share the work."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._with = parts
+        self._owner = ids.owner(DURABLE)
+        self._driving: set[RunId] = set()
+        self._sections = prompts.load("services.channel", "channel.md")
+
+    async def run(self) -> None:
+        """Consume until asked to stop."""
+        await self._with.writer.log.consume(
+            DURABLE,
+            [PATTERN],
+            self.handle,
+            types=TRIGGERS,
+            concurrency=256,
+            stop=self._with.equipment.stopping,
+        )
+
+    async def handle(self, delivery: Delivery) -> None:
+        """Bring the conversation of a trigger to rest; safe to repeat for the same event.
+
+        Raises:
+            Fenced: another replica took over.
+            Busy, LogUnavailable, ModelUnavailable: the delivery should come again.
+        """
+        subject = parse(delivery.recorded.subject)
+        trigger = delivery.recorded.envelope.id
+        state = await self._with.conversations.at_least(subject, delivery.recorded.seq)
+        may_resume = delivery.redelivered
+        while True:
+            if state.turn is not None:
+                ours_to_resume = may_resume and state.turn.holder == trigger
+                if not ours_to_resume:
+                    return  # its owner cannot complete it without seeing this trigger
+                if state.turn.turn_id in self._driving:
+                    raise Busy(f"turn {state.turn.turn_id} is still running here")
+                claim = await self._resume(subject, trigger, state)
+            elif calls_for_turn(state, max_retriggers=self._with.settings.max_retriggers):
+                claim = await self._start(subject, trigger, state)
+            else:
+                return
+            if claim is not None:
+                await self._drive(claim, resumed=state.turn is not None)
+                may_resume = False
+            state = await self._with.conversations.newest(subject)
+
+    # -- claiming ----------------------------------------------------------------------------
+
+    async def _start(self, subject: Subject, trigger: EventId, state: Conversation) -> Turn | None:
+        turn_id = RunId(ids.new())
+        event = TurnStarted(turn_id=turn_id, owner=self._owner)
+        return await self._claim(subject, trigger, state, turn_id, event)
+
+    async def _resume(self, subject: Subject, trigger: EventId, state: Conversation) -> Turn | None:
+        if state.turn is None:
+            return None
+        turn_id, attempt = state.turn.turn_id, state.turn.attempt + 1
+        event = TurnResumed(turn_id=turn_id, owner=self._owner, attempt=attempt)
+        return await self._claim(subject, trigger, state, turn_id, event)
+
+    async def _claim(
+        self,
+        subject: Subject,
+        trigger: EventId,
+        state: Conversation,
+        turn_id: RunId,
+        event: TurnStarted | TurnResumed,
+    ) -> Turn | None:
+        """Return the turn when the claim won, None when somebody was faster."""
+        envelope = self._with.writer.seal(event, cause=trigger, turn=turn_id)
+        try:
+            seq = await self._with.writer.log.append_if(str(subject), state.seq, envelope)
+        except Conflict:
+            return None
+        recorded = Recorded(seq, str(subject), envelope, event, b"")
+        now = self._with.conversations.appended(subject, state.seq, recorded)
+        return Turn(
+            subject=subject,
+            turn_id=turn_id,
+            attempt=1 if isinstance(event, TurnStarted) else event.attempt,
+            holder=trigger,
+            conversations=self._with.conversations,
+            writer=self._with.writer,
+            state=now or await self._with.conversations.at_least(subject, seq),
+        )
+
+    # -- driving -----------------------------------------------------------------------------
+
+    async def _drive(self, turn: Turn, *, resumed: bool) -> None:
+        self._driving.add(turn.turn_id)
+        try:
+            await self._drive_claimed(turn, resumed=resumed)
+        finally:
+            self._driving.discard(turn.turn_id)
+
+    async def _drive_claimed(self, turn: Turn, *, resumed: bool) -> None:
+        attempt = turn.attempt
+        journal = await self._journal(turn, resumed=resumed)
+        if attempt > self._with.settings.attempts:
+            handled = await self._handled(turn, journal)
+            reason = journal.state.failure.detail if journal.state.failure else "it kept failing"
+            await self._give_up(turn, handled, reason, attempt - 1)
+            return
+        if journal.state.context is None:
+            await self._settle_down(turn)
+        triggers: list[Trigger] = []
+
+        async def context() -> Context:
+            made, taken = await self._context(turn, journal)
+            triggers[:] = taken
+            return made
+
+        try:
+            agent = await self._with.agents.get(turn.subject.tenant, turn.subject.agent or "")
+        except UnknownAgent as error:
+            await self._give_up(turn, _ids(turn.state.unhandled), str(error), attempt)
+            return
+        preview = Preview(self._with.equipment.live, turn.subject, turn.turn_id)
+        loop = RunLoop(
+            journal,
+            self._profile(turn.state),
+            self._with.equipment,
+            model=agent.model or self._with.default_model,
+            tools=TOOLS,
+            scope=self._scope(turn),
+            context=context,
+            on_delta=preview.feed,
+        )
+        end = await loop.drive()
+        handled = _ids(triggers) if triggers else await self._handled(turn, journal)
+        await self._finish(turn, journal, end, handled)
+
+    async def _journal(self, turn: Turn, *, resumed: bool) -> Journal:
+        journal = Journal(
+            self._with.writer,
+            self._with.equipment.bodies,
+            str(turn.subject.of("turn")),
+            turn.turn_id,
+            owner=self._owner,
+        )
+        journal.on_behalf_of(turn.turn_id, turn.holder)
+        started = turn.state.turn.seq if turn.state.turn else 0
+        await journal.load(after=started, shared=True)
+        if resumed:
+            await journal.resume(holder=turn.holder, attempt=turn.attempt)
+        else:
+            journal.adopt()
+        return journal
+
+    async def _settle_down(self, turn: Turn) -> None:
+        """Wait until people, or results that arrive together, have come to a pause."""
+        settings, clock = self._with.settings, self._with.writer.clock
+        while True:
+            until = _pause(turn.state, settings)
+            now = clock.now()
+            if until <= now:
+                return
+            await clock.sleep((until - now) / 1_000_000)
+            await turn.refresh()
+
+    async def _context(self, turn: Turn, journal: Journal) -> tuple[Context, list[Trigger]]:
+        """Return what the model is shown and what it thereby answers."""
+        at = journal.state.context
+        if at is not None:
+            state = await self._with.conversations.up_to(turn.subject, at)
+        else:
+            state = await turn.refresh()
+            at = state.at
+        agent = await self._with.agents.get(turn.subject.tenant, turn.subject.agent or "")
+        context = Context(
+            system=prompts.system_prompt(agent, self._sections),
+            history=await history(state, self._with.equipment.bodies),
+            at=at,
+            note=await self._note(turn.subject, state) if journal.state.note is None else "",
+        )
+        return context, list(state.unhandled)
+
+    async def _handled(self, turn: Turn, journal: Journal) -> tuple[EventId, ...]:
+        """Return what this turn answers, from its recorded context."""
+        if journal.state.context is None:
+            return _ids(turn.state.unhandled)
+        state = await self._with.conversations.up_to(turn.subject, journal.state.context)
+        return _ids(state.unhandled)
+
+    async def _note(self, subject: Subject, state: Conversation) -> str:
+        lines = [prompts.time_note(self._with.writer.clock)]
+        if not state.runs:
+            lines.append("No branches or workers are active.")
+            return "\n".join(lines)
+        workers = [run.run_id for run in state.runs if run.kind == "worker"]
+        statuses = await self._with.statuses.of(subject.tenant, list(workers)) if workers else {}
+        lines.append("Active:")
+        for run in state.runs:
+            seconds = (self._with.writer.clock.now() - run.at) // 1_000_000
+            said = statuses.get(run.run_id, "")
+            what = "waiting for input" if run.waiting else f"running {seconds} s"
+            lines.append(
+                f"- {run.kind} {run.run_id}: {run.task} | {said or 'no status yet'} | {what}"
+            )
+        return "\n".join(lines)
+
+    def _profile(self, state: Conversation) -> Profile:
+        spoken = any(trigger.message_id is not None for trigger in state.unhandled)
+        settings = self._with.settings
+        most = settings.max_turns if spoken else settings.retrigger_turns
+        return replace(self._with.profile, max_calls=most)
+
+    def _scope(self, turn: Turn) -> Scope:
+        subject = turn.subject
+        return Scope(
+            turn=turn,
+            bodies=self._with.equipment.bodies,
+            workspace=self._with.workspace(subject.tenant, subject.agent or ""),
+            max_branches=self._with.settings.max_branches,
+            max_workers=self._with.settings.max_workers,
+        )
+
+    # -- ending ------------------------------------------------------------------------------
+
+    async def _finish(
+        self, turn: Turn, journal: Journal, end: Finish | Wait, handled: tuple[EventId, ...]
+    ) -> None:
+        state = journal.state
+        failed = isinstance(end, Finish) and end.outcome in {"failed", "timed_out"}
+        if failed and isinstance(end, Finish):
+            failure = state.failure
+            may_pass = failure is not None and failure.reason == "unavailable"
+            if may_pass and turn.attempt < self._with.settings.attempts:
+                raise Transient(f"no model answered: {end.reason}")
+            await self._give_up(turn, handled, end.reason or "no answer came", state.attempt)
+            return
+        replied = turn.state.turn is not None and turn.state.turn.replied
+        if end.result and not replied and "skip" not in state.ok_tools:
+            await turn.effect(ReplySent(turn_id=turn.turn_id, text=end.result), "text")
+        answered = turn.state.turn is not None and turn.state.turn.answered
+        silence: Literal["skipped", "silent"] = "skipped" if "skip" in state.ok_tools else "silent"
+        await turn.end(
+            TurnCompleted(
+                turn_id=turn.turn_id,
+                handled=handled,
+                outcome="replied" if answered else silence,
+                reason=end.reason if isinstance(end, Finish) else "",
+            )
+        )
+
+    async def _give_up(
+        self, turn: Turn, handled: tuple[EventId, ...], reason: str, attempts: int
+    ) -> None:
+        """End the turn as failed, with an honest sentence for the people."""
+        apology = APOLOGY.format(reason=reason.rstrip(".") or "an unknown failure")
+        text = await content(self._with.equipment.bodies, apology)
+        await turn.effect(ReplySent(turn_id=turn.turn_id, text=text), "apology")
+        await turn.end(
+            TurnFailed(
+                turn_id=turn.turn_id, handled=handled, reason=reason, attempts=max(attempts, 1)
+            )
+        )
+
+
+def _ids(triggers: Sequence[Trigger]) -> tuple[EventId, ...]:
+    return tuple(trigger.id for trigger in triggers)
+
+
+def _pause(state: Conversation, settings: ChannelSettings) -> int:
+    """Return when the turn may start, UTC microseconds."""
+    messages = [trigger.at for trigger in state.unhandled if trigger.message_id is not None]
+    results = [trigger.at for trigger in state.unhandled if trigger.message_id is None]
+    until = 0
+    if results:
+        until = max(results) + settings.retrigger_debounce_ms * 1_000
+    if messages and state.group:
+        quiet = max(messages) + settings.coalesce_debounce_ms * 1_000
+        until = max(until, min(quiet, min(messages) + settings.coalesce_max_wait_ms * 1_000))
+    return until

@@ -1,0 +1,345 @@
+"""Every command: its name, its arguments, and where its code is.
+
+Help and `docs/cli.md` are made from this table; the code is imported when the command runs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument: a flag when its first name begins with `-`, else by position."""
+
+    names: tuple[str, ...]
+    help: str
+    type: Callable[[str], object] | None = None
+    """Turns the text into a value; None keeps it. Not for flags without a value."""
+    default: object = None
+    choices: tuple[str, ...] | None = None
+    metavar: str | None = None
+    repeat: Literal["?", "*", "+"] | None = None
+    """By position: how often it may stand. A flag that may be repeated has `*`."""
+    switch: bool = False
+    """A flag without a value."""
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is named."""
+        return self.names[0].startswith("-")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command."""
+
+    name: str
+    """As typed: `up`, `memory save`."""
+    summary: str
+    target: str
+    """`module:function` below `services.cli.commands`."""
+    arguments: tuple[Argument, ...] = ()
+    text: str = ""
+    """What else one should know."""
+    examples: tuple[str, ...] = ()
+
+
+def flag(*names: str, help: str, default: object = None, **more: object) -> Argument:  # noqa: A002 - argparse's word
+    """Return a flag that takes a value."""
+    return Argument(names, help, default=default, **more)  # type: ignore[arg-type]  # fields of Argument
+
+
+def switch(*names: str, help: str) -> Argument:  # noqa: A002 - argparse's word
+    """Return a flag that takes none."""
+    return Argument(names, help, default=False, switch=True)
+
+
+COMMON: Final = (
+    switch("--json", help="print JSON: one document, or one a line where there is no end"),
+    switch("--verbose", help="say more: log lines, and where an error comes from"),
+    flag("--config", help="configuration file (default: penstock.toml)", metavar="FILE", type=Path),
+    flag("--data-dir", help="data directory (default: .penstock)", metavar="DIR", type=Path),
+)
+"""What every command takes."""
+
+AGENT: Final = flag("--agent", help="which agent (default: main)", default="main", metavar="A")
+LIMIT: Final = flag(
+    "--limit", help="at most so many (default: 50)", type=int, default=50, metavar="N"
+)
+KINDS: Final = (
+    *("fact", "preference", "decision", "identity", "event", "observation", "goal", "todo"),
+)
+
+GROUPS: Final = {
+    "memory": "what an agent remembers",
+    "dead": "turns and deliveries that were given up",
+    "config": "the configuration",
+    "agent": "the agents there are",
+}
+
+COMMANDS: Final = (
+    Command(
+        "up",
+        "run everything on this machine",
+        "up:up",
+        (flag("--port", help="port of the web page and API", type=int, metavar="N"),),
+        "Starts NATS and PostgreSQL under the data directory (unless PENSTOCK_NATS_URL and "
+        "PENSTOCK_DATABASE_URL name others), all services, the web page and the API, in one "
+        "process. Log lines go to logs/penstock.log in the data directory, warnings also here. "
+        "SIGTERM and Ctrl-C let running steps finish, for at most 10 s.",
+        ("penstock up", "penstock up --port 9000 --data-dir /srv/penstock"),
+    ),
+    Command(
+        "down",
+        "stop what runs in the data directory",
+        "down:down",
+        text="Waits until running steps have ended, for at most 15 s. Stops `up` and `infra`.",
+    ),
+    Command(
+        "infra",
+        "run the embedded NATS and PostgreSQL alone",
+        "infra:infra",
+        text="Stays until Ctrl-C, and prints how others reach them, for `eval` or a .env file. "
+        "The addresses hold passwords.",
+        examples=("penstock infra",),
+    ),
+    Command(
+        "run",
+        "run services against servers that are there",
+        "run:run",
+        (
+            Argument(
+                ("names",),
+                "services to run in this process",
+                choices=("projector", "channel", "branch", "worker", "api"),
+                metavar="NAME",
+                repeat="+",
+            ),
+        ),
+        "Any number of processes may run the same service. The servers are those of the "
+        "configuration, else those of `penstock infra` in the data directory.",
+        ("penstock run channel branch", "penstock run worker"),
+    ),
+    Command(
+        "chat",
+        "talk to an agent",
+        "chat:chat",
+        (
+            flag(
+                "-m", "--message", help="send this, print what comes back, and exit", metavar="TEXT"
+            ),
+            flag(
+                "--conversation",
+                help="which conversation (default: terminal)",
+                default="terminal",
+                metavar="C",
+            ),
+            AGENT,
+            flag("--author", help="who speaks (default: your login name)", metavar="NAME"),
+            flag(
+                "--timeout",
+                help="with -m or a pipe: seconds until the conversation must have settled "
+                "(default: 300)",
+                type=float,
+                default=300.0,
+                metavar="S",
+            ),
+        ),
+        "With -m the exit code is 0 once the conversation has settled, and 1 when it has not "
+        "after --timeout. Without -m it is a chat: Enter sends, Alt-Enter begins a new line, "
+        "/help lists the rest. Lines that come through a pipe are sent one after the other. "
+        "PENSTOCK_URL and PENSTOCK_TOKEN name an installation elsewhere.",
+        (
+            'penstock chat -m "remember that our release day is Thursday"',
+            'penstock chat --conversation other -m "when is our release day?"',
+        ),
+    ),
+    Command(
+        "status",
+        "how the running installation is",
+        "status:status",
+        text="Exits with 1 when something is not as it should be, with 3 when nothing runs.",
+    ),
+    Command(
+        "doctor",
+        "look for what would keep Penstock from working here",
+        "doctor:doctor",
+        text="Works whether or not anything runs. Exits with 1 when something fails.",
+    ),
+    Command(
+        "events",
+        "list what is in the log",
+        "events:events",
+        (
+            flag("--conversation", help="one conversation: C or ADAPTER/C", metavar="C"),
+            flag("--agent", help="one agent", metavar="A"),
+            Argument(("--type",), "one event type; may be repeated", metavar="T", repeat="*"),
+            switch("--follow", help="wait for more, until Ctrl-C"),
+            flag("--after", help="only behind this sequence", type=int, metavar="SEQ"),
+            flag(
+                "--limit",
+                help="at most so many: the newest, or with --after the first (default: 50; 0: all)",
+                type=int,
+                default=50,
+                metavar="N",
+            ),
+        ),
+        "One line for each event: sequence, time, stream, type, gist. With --json the whole "
+        "envelope, as `export` writes it. Reads the log alone, so it works without PostgreSQL.",
+        ("penstock events --follow", "penstock events --conversation terminal --type reply_sent"),
+    ),
+    Command(
+        "trace",
+        "draw what led to what",
+        "trace:trace",
+        (
+            Argument(
+                ("what",),
+                "a conversation (C or ADAPTER/C), or the id of a turn, branch or worker",
+                metavar="CONVERSATION|TURN",
+            ),
+            flag("--agent", help="one agent", metavar="A"),
+            flag(
+                "--limit",
+                help="at most so many messages, the newest (default: 10; 0: all)",
+                type=int,
+                default=10,
+                metavar="N",
+            ),
+        ),
+        "Messages, the turns they started, model calls with tokens, cost and time, tools, branches "
+        "and workers, replies. Reads the log alone, so it works without PostgreSQL.",
+        ("penstock trace terminal",),
+    ),
+    Command(
+        "memory save",
+        "remember a statement",
+        "memory:save",
+        (
+            Argument(("text",), "one self-contained statement", metavar="TEXT"),
+            flag("--kind", help="what it is (default: fact)", default="fact", choices=KINDS),
+            flag(
+                "--importance",
+                help="0 to 1 (default: the usual one of its kind)",
+                type=float,
+                metavar="X",
+            ),
+            AGENT,
+        ),
+    ),
+    Command(
+        "memory recall",
+        "find memories by words",
+        "memory:recall",
+        (
+            Argument(("query",), "words or a question", metavar="QUERY"),
+            flag("--kind", help="one kind only", choices=KINDS),
+            AGENT,
+            LIMIT,
+        ),
+        "Exits with 1 when nothing matches.",
+    ),
+    Command(
+        "memory list",
+        "list memories, newest first",
+        "memory:listing",
+        (flag("--kind", help="one kind only", choices=KINDS), AGENT, LIMIT),
+    ),
+    Command(
+        "memory forget",
+        "forget a memory",
+        "memory:forget",
+        (
+            Argument(("id",), "its id, or the beginning of it", metavar="ID"),
+            flag("--reason", help="why", default="", metavar="TEXT"),
+            AGENT,
+        ),
+        "The memory is no longer recalled. The log keeps that it once was.",
+    ),
+    Command(
+        "rebuild",
+        "build read models anew from the log",
+        "rebuild:run",
+        (
+            Argument(("names",), "which read models", metavar="NAME", repeat="*"),
+            switch("--all", help="all of them; the default with --check"),
+            switch("--check", help="compare with the live rows, and change nothing"),
+            switch("--from-archive", help="read the archive in PostgreSQL instead of the log"),
+            switch("--accept-loss", help="replace an archive that has more than the log"),
+        ),
+        "Builds aside and swaps: readers see the old rows until the new ones are complete. With "
+        "--check it exits with 1 when a row differs.",
+        ("penstock rebuild memories", "penstock rebuild --check"),
+    ),
+    Command(
+        "verify",
+        "compare the log with its archive, event by event",
+        "verify:verify",
+        (
+            flag(
+                "--repair",
+                help="restore this one from the other",
+                choices=("log", "archive"),
+            ),
+        ),
+        "Names every gap and exits with 1 when there is one. `--repair log` appends what the log "
+        "lost at its end and needs all services stopped: run `penstock infra` beside it.",
+    ),
+    Command(
+        "schema",
+        "print JSON Schema of events",
+        "schema:schema",
+        (Argument(("tag",), "one event type; all when left out", metavar="TAG", repeat="?"),),
+        "Needs nothing that runs.",
+    ),
+    Command(
+        "export",
+        "write events and their bodies into a file",
+        "transfer:export_to",
+        (
+            Argument(
+                ("file",), "a new file; zstd-compressed JSON lines", type=Path, metavar="FILE"
+            ),
+            flag("--conversation", help="one conversation: C or ADAPTER/C", metavar="C"),
+            flag("--agent", help="one agent", metavar="A"),
+            flag("--filter", help="any filter of subjects, instead of the two", metavar="SUBJECT"),
+            switch("--force", help="replace a file that is there"),
+        ),
+        "What was said and done is in the file, in clear.",
+        ("penstock export all.jsonl.zst", "penstock export one.jsonl.zst --conversation terminal"),
+    ),
+    Command(
+        "import",
+        "append the events of an export that the log does not have",
+        "transfer:import_from",
+        (Argument(("file",), "what `export` wrote", type=Path, metavar="FILE"),),
+        "The whole file is checked first. A second try changes nothing.",
+    ),
+    Command(
+        "dead list",
+        "list what was given up and waits for a person",
+        "dead:listing",
+        (switch("--all", help="also what was tried again"), LIMIT),
+    ),
+    Command(
+        "dead retry",
+        "have it tried again",
+        "dead:retry",
+        (Argument(("id",), "as `dead list` shows it", metavar="ID"),),
+    ),
+    Command(
+        "config check",
+        "report every problem of the configuration",
+        "config:check",
+        text="Exits with 2 when it is wrong. Needs nothing that runs.",
+    ),
+    Command(
+        "config show",
+        "print the configuration as it is in force",
+        "config:show",
+        text="Secrets are shown as ***. Needs nothing that runs.",
+    ),
+    Command("agent list", "list the agents", "agent:listing"),
+)

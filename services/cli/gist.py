@@ -1,0 +1,49 @@
+"""What an event says, in one line."""
+
+from typing import Final
+
+import msgspec
+
+from schemas.base import BodyRef
+from schemas.catalogue import AnyEvent
+from schemas.channel import MessageReceived
+from schemas.run import ModelReturned, Usage
+from services.cli.output import one_line
+
+TELLING: Final = (
+    *("kind", "name", "tool", "step", "model", "status", "outcome", "emoji", "text", "task"),
+    *("result", "conclusion", "output", "reason", "detail", "durable", "agent"),
+)
+"""Fields worth showing, in this order."""
+
+
+def gist(event: AnyEvent | None, limit: int = 100) -> str:
+    """Return the gist of an event; None is one that this version does not know."""
+    match event:
+        case None:
+            return "(damaged, or not known to this version)"
+        case MessageReceived(author=author, text=text):
+            return one_line(f"{author.name}: {shown(text)}", limit)
+        case ModelReturned(usage=usage, text=text, tool_calls=calls):
+            called = ", ".join(call.name for call in calls)
+            return one_line(f"{tokens(usage)} {called} {shown(text)}", limit)
+        case _:
+            return one_line(" ".join(_values(event)), limit)
+
+
+def _values(event: AnyEvent) -> list[str]:
+    found = (getattr(event, name, None) for name in TELLING)
+    return [shown(value) for value in found if isinstance(value, str | int | BodyRef) and value]
+
+
+def shown(value: object) -> str:
+    """Return a field's value; a body by reference as its size."""
+    if isinstance(value, BodyRef):
+        return f"({value.bytes:,} bytes)"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def tokens(usage: Usage) -> str:
+    """Return the tokens of a model call: read, from the cache among them, and written."""
+    cached = f" ({usage.cached:,} cached)" if usage.cached else ""
+    return f"{usage.input:,}{cached} → {usage.output:,} tokens"

@@ -1,0 +1,25 @@
+"""Errors of the database as people should read them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from services.errors import Rejected
+from services.runtime.database import DatabaseUnavailable
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what psycopg raises into one of our errors.
+
+    Raises:
+        DatabaseUnavailable: it is away.
+        Rejected: it does not allow what was asked.
+    """
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
+    except psycopg.Error as error:
+        raise Rejected(f"PostgreSQL refuses: {error}") from error

@@ -1,0 +1,82 @@
+"""Events in lists: what came while the last list was written goes into the next one."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import TypeVar
+
+from services.runtime.cancelling import end
+from services.runtime.event_log import Recorded
+
+T = TypeVar("T")
+
+
+async def batched(
+    items: AsyncIterator[T], *, most: int, linger_s: float = 0.0, idle_s: float | None = None
+) -> AsyncGenerator[list[T], None]:
+    """Yield `items` in order, in lists of at most `most`, reading ahead by about two lists.
+
+    Args:
+        items: Where they come from; its errors are raised here, behind what it gave.
+        most: Longest list.
+        linger_s: How long an item may wait for company before it is yielded.
+        idle_s: An empty list is yielded after every such silence; None for never.
+    """
+    buffer: deque[T] = deque()
+    arrived, room = asyncio.Event(), asyncio.Event()
+
+    async def read_ahead() -> None:
+        try:
+            async with closing(items):
+                async for item in items:
+                    buffer.append(item)
+                    arrived.set()
+                    if len(buffer) >= 2 * most:
+                        room.clear()
+                        await room.wait()
+        finally:
+            arrived.set()
+
+    reading = asyncio.create_task(read_ahead())
+    try:
+        while True:
+            if not buffer:
+                if reading.done():
+                    reading.result()
+                    return
+                arrived.clear()
+                if not await _happens(arrived, idle_s):
+                    yield []
+                continue
+            if linger_s and len(buffer) < most and not reading.done():
+                await asyncio.sleep(linger_s)
+            yield [buffer.popleft() for _ in range(min(most, len(buffer)))]
+            room.set()
+    finally:
+        await end(reading)
+
+
+@asynccontextmanager
+async def closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Lend `items`, and let go of what they hold when nobody wants any more of them."""
+    try:
+        yield items
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
+
+
+async def _happens(event: asyncio.Event, timeout_s: float | None) -> bool:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+def holes(after: int, events: Sequence[Recorded]) -> list[range]:
+    """Return the sequences that are missing behind `after` and between `events`, in order."""
+    seqs = [after, *(recorded.seq for recorded in events)]
+    return [range(one + 1, next_one) for one, next_one in pairwise(seqs) if next_one > one + 1]

@@ -1,0 +1,102 @@
+"""Import: the events and bodies of an export, each once, however often it is tried."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from projections import archive
+from services.errors import Conflict, LogUnavailable, Permanent, Rejected
+from services.projector.source import LogSource
+from services.projector.transfer import BodyLine, EventLine, Manifest, checked, lines, parse_line
+from services.runtime.bodies import BodyStore
+from services.runtime.database import Conn, Pool, session
+from services.runtime.event_log import EVERYTHING, Append, EventLog
+
+BATCH: Final = 500  # events appended at once
+IMPORT_LOCK: Final = 0x494D5054  # key of the advisory lock: never change
+
+log = structlog.get_logger()
+
+
+class AlreadyImporting(Rejected):
+    """Another process imports at this moment."""
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import did."""
+
+    manifest: Manifest
+    appended: int
+    known: int
+    """Events that the log had already."""
+
+
+async def import_file(event_log: EventLog, bodies: BodyStore, pool: Pool, path: Path) -> Imported:
+    """Append the events of a file that the log does not have, in the file's order.
+
+    Which events there are is read from the archive, and from the log behind it: the log itself
+    remembers ids for minutes only. A try that ends half-way is finished by the next one.
+
+    Raises:
+        InvalidFile: nothing was imported.
+        AlreadyImporting: nothing was imported.
+        LogUnavailable, LogFull, DatabaseUnavailable: what came before is imported.
+    """
+    manifest = await asyncio.to_thread(checked, path)
+    appended = 0
+    async with session(pool) as conn:
+        cursor = await conn.execute("SELECT pg_try_advisory_lock(%s)", (IMPORT_LOCK,))
+        if await cursor.fetchone() != (True,):
+            raise AlreadyImporting
+        recent = await _behind_the_archive(conn, event_log)
+        async for batch in _batches(path, bodies):
+            known = await archive.known(conn, [line.event.id for line in batch]) | recent
+            new = {line.event.id: line for line in batch if line.event.id not in known}
+            await _append(event_log, [Append(each.subject, each.event) for each in new.values()])
+            recent |= new.keys()
+            appended += len(new)
+    log.info("events.imported", appended=appended, known=manifest.events - appended)
+    return Imported(manifest=manifest, appended=appended, known=manifest.events - appended)
+
+
+async def _behind_the_archive(conn: Conn, event_log: EventLog) -> set[str]:
+    """Return the ids of the events that are not archived yet."""
+    newest = await archive.newest(conn)
+    after = newest.seq if newest else 0
+    end = await LogSource(event_log).end()
+    events = event_log.read(EVERYTHING, after=after, until=end, fresh=True)
+    return {recorded.envelope.id async for recorded in events}
+
+
+async def _batches(path: Path, bodies: BodyStore) -> AsyncIterator[list[EventLine]]:
+    """Yield the events in order; the bodies that they refer to are in the store by then."""
+    batch: list[EventLine] = []
+    rest = lines(path)
+    next(rest)
+    for line in rest:
+        match parse_line(line):
+            case BodyLine() as body:
+                await bodies.put(body.content(), media_type=body.body.media_type)
+            case EventLine() as event:
+                batch.append(event)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+async def _append(event_log: EventLog, appends: list[Append]) -> None:
+    """Append all at once, or one after the other where the log does not take batches."""
+    if not appends:
+        return
+    try:
+        await event_log.append_batch(appends)
+    except (Conflict, LogUnavailable, Permanent) as error:
+        log.warning("import.one_by_one", reason=str(error))
+        for append in appends:
+            await event_log.append(append.subject, append.envelope)

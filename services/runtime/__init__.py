@@ -1,0 +1,1 @@
+"""What every service stands on: the log, runs, models, tools, settings, servers."""

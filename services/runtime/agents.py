@@ -1,0 +1,92 @@
+"""Which agents there are: the fold of a tenant's configuration stream."""
+
+import asyncio
+from dataclasses import dataclass
+
+from schemas.base import AgentId
+from schemas.config import AgentDefined, AgentRetired
+from schemas.subjects import Subject
+from services.errors import Rejected
+from services.runtime import ids
+from services.runtime.event_log import EventLog
+from services.runtime.writer import Writer
+
+
+class UnknownAgent(Rejected):
+    """There is no such agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent as it is defined now."""
+
+    tenant: str
+    id: str
+    name: str
+    instructions: str = ""
+    model: str | None = None
+
+
+def config_subject(tenant: str) -> str:
+    """Return the subject of a tenant's configuration."""
+    return str(Subject(tenant, entity="config"))
+
+
+class Agents:
+    """Reads the configuration as far as it goes at each question; it is short and cached."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._known: dict[str, dict[str, Agent]] = {}
+        self._read: dict[str, int] = {}
+        self._reading = asyncio.Lock()
+
+    async def of(self, tenant: str) -> list[Agent]:
+        """Return the tenant's agents, by id."""
+        async with self._reading:
+            agents = self._known.setdefault(tenant, {})
+            after = self._read.get(tenant, 0)
+            async for recorded in self._log.read(config_subject(tenant), after=after):
+                self._read[tenant] = recorded.seq
+                match recorded.event:
+                    case AgentDefined(agent=id_, name=name, instructions=text, model=model):
+                        agents[id_] = Agent(tenant, id_, name, text, model)
+                    case AgentRetired(agent=id_):
+                        agents.pop(id_, None)
+                    case _:
+                        pass
+            return [agents[id_] for id_ in sorted(agents)]
+
+    async def get(self, tenant: str, agent: str) -> Agent:
+        """Return one agent, from what is known when that suffices.
+
+        Raises:
+            UnknownAgent: names those that there are.
+        """
+        known = self._known.get(tenant, {}).get(agent)
+        if known is not None:
+            return known
+        there = await self.of(tenant)
+        for candidate in there:
+            if candidate.id == agent:
+                return candidate
+        names = ", ".join(candidate.id for candidate in there) or "none"
+        raise UnknownAgent(f"tenant {tenant!r} has no agent {agent!r}; it has: {names}")
+
+
+async def define(writer: Writer, agent: Agent) -> None:
+    """Make sure that the log's newest definition of the agent is this one."""
+    current = {known.id: known for known in await Agents(writer.log).of(agent.tenant)}
+    if current.get(agent.id) == agent:
+        return
+    event = AgentDefined(
+        agent=AgentId(agent.id),
+        name=agent.name,
+        instructions=agent.instructions,
+        model=agent.model,
+    )
+    subject = config_subject(agent.tenant)
+    newest = await writer.log.last(subject, fresh=True)
+    seq = newest.seq if newest else 0
+    identity = ids.derived("agent", subject, agent.id, str(seq))
+    await writer.append_once(subject, writer.seal(event, id=identity), since=seq)

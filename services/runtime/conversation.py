@@ -1,0 +1,330 @@
+"""One conversation as its channel stream tells it: history, the open turn, what is unhandled.
+
+Pure: events in, state out. The channel decides on it; branches and workers render a fork of it.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.base import BodyRef, Content, EventId, Microseconds, Outcome, RunId
+from schemas.channel import (
+    BranchConcluded,
+    BranchRequested,
+    CancelRequested,
+    FileSent,
+    InputRouted,
+    MessageReceived,
+    Person,
+    ReactionAdded,
+    ReplySent,
+    RetryRequested,
+    TurnCompleted,
+    TurnFailed,
+    TurnResumed,
+    TurnStarted,
+    WorkerConcluded,
+    WorkerReported,
+    WorkerRequested,
+)
+from services.runtime.event_log import Recorded
+
+SEEN: Final = 1_000  # message ids remembered, so that a platform's repetition is not a new message
+FAILED: Final = 20  # given-up turns remembered, so that a person can have them tried again
+PREVIEW: Final = 300  # characters of a task kept for the status block
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the history, as a model is shown it for ever after."""
+
+    id: EventId
+    seq: int
+    role: Literal["user", "assistant"]
+    label: str = ""
+    """What stands before the text, brackets included; empty for the agent's own replies."""
+    text: Content = ""
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that calls for a turn."""
+
+    id: EventId
+    at: Microseconds
+    message_id: str | None = None
+    """Platform id of a person's message; None for a result that came back."""
+    person: Person | None = None
+
+
+class OpenTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The turn that is going on."""
+
+    turn_id: RunId
+    owner: str
+    holder: EventId | None
+    """The event whose delivery the owner holds: its redelivery means that the owner died."""
+    seq: int
+    """Sequence of its start."""
+    at: Microseconds
+    """When it started."""
+    attempt: int = 1
+    effects: tuple[EventId, ...] = ()
+    """What it has done so far, so that nothing is done twice."""
+    replied: bool = False
+    """Whether a reply is among the effects."""
+    answered: bool = False
+    """Whether a reply, a file or a reaction is."""
+
+
+class ActiveRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A branch or a worker that was requested and has not concluded."""
+
+    run_id: RunId
+    kind: Literal["branch", "worker"]
+    task: str
+    at: Microseconds
+    seq: int
+    """Sequence of its request: nothing of the run is before it."""
+    interactive: bool = False
+    waiting: bool = False
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fold of one channel stream."""
+
+    seq: int = 0
+    """Sequence of the last event folded: what the next append expects."""
+    at: EventId | None = None
+    """Id of that event."""
+    entries: tuple[Entry, ...] = ()
+    turn: OpenTurn | None = None
+    unhandled: tuple[Trigger, ...] = ()
+    runs: tuple[ActiveRun, ...] = ()
+    retriggers: int = 0
+    """Turns since a person last spoke."""
+    group: bool = False
+    speaker: Person | None = None
+    """Who spoke last."""
+    seen: tuple[str, ...] = ()
+    failed: tuple[tuple[RunId, tuple[Trigger, ...]], ...] = ()
+    taken: tuple[Trigger, ...] = ()
+    """Triggers of the last turn that ended, kept for a retry."""
+
+    def run(self, run_id: str) -> ActiveRun | None:
+        """Return the active run of this id, or None."""
+        return next((run for run in self.runs if run.run_id == run_id), None)
+
+
+def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
+    state: Conversation, recorded: Recorded, *, keep: int = 200
+) -> Conversation:
+    """Fold one event of the channel stream.
+
+    Args:
+        state: What came before.
+        recorded: The next event; an unknown or damaged one only moves the position.
+        keep: Entries of history kept. Up to twice as many stay before the older half goes at
+            once, so that what a model was shown stays the beginning of what it is shown next.
+    """
+    state = replace(state, seq=recorded.seq, at=recorded.envelope.id)
+    id_, at = recorded.envelope.id, recorded.envelope.at
+    match recorded.event:
+        case MessageReceived() as message:
+            return _receive(state, recorded, message, keep)
+        case TurnStarted(turn_id=turn_id, owner=owner):
+            holder = recorded.envelope.cause
+            turn = OpenTurn(turn_id=turn_id, owner=owner, holder=holder, seq=recorded.seq, at=at)
+            return replace(state, turn=turn)
+        case TurnResumed(owner=owner, attempt=attempt) if state.turn is not None:
+            holder = recorded.envelope.cause
+            turn = replace(state.turn, owner=owner, attempt=attempt, holder=holder)
+            return replace(state, turn=turn)
+        case ReplySent(text=text):
+            state = _effect(state, id_, answers=True, replies=True)
+            return _add(state, recorded, "assistant", "", text, keep)
+        case FileSent(name=name, caption=caption):
+            state = _effect(state, id_, answers=True)
+            return _add(state, recorded, "user", f"[you sent the file {name}] ", caption, keep)
+        case ReactionAdded(emoji=emoji):
+            state = _effect(state, id_, answers=True)
+            return _add(state, recorded, "user", "[you reacted with] ", emoji, keep)
+        case BranchRequested(run_id=run_id, task=task):
+            state = _begin(
+                _effect(state, id_),
+                ActiveRun(
+                    run_id=run_id, kind="branch", task=preview(task), at=at, seq=recorded.seq
+                ),
+            )
+            return _add(state, recorded, "user", f"[you started branch {run_id}] ", task, keep)
+        case WorkerRequested(run_id=run_id, task=task, interactive=interactive):
+            state = _begin(
+                _effect(state, id_),
+                ActiveRun(
+                    run_id=run_id,
+                    kind="worker",
+                    task=preview(task),
+                    at=at,
+                    seq=recorded.seq,
+                    interactive=interactive,
+                ),
+            )
+            return _add(state, recorded, "user", f"[worker {run_id} was started] ", task, keep)
+        case InputRouted(run_id=run_id, text=text):
+            state = _waiting(_effect(state, id_), run_id, waiting=False)
+            return _add(state, recorded, "user", f"[you told worker {run_id}] ", text, keep)
+        case CancelRequested(run_id=run_id, reason=reason):
+            state = _effect(state, id_)
+            return _add(state, recorded, "user", f"[a stop was asked of {run_id}] ", reason, keep)
+        case BranchConcluded(run_id=run_id, outcome=outcome, conclusion=text, delegated_to=worker):
+            label = _label("branch", run_id, outcome)
+            concluded = _conclude(state, recorded, run_id, label, text, keep)
+            return concluded if worker is None else replace(concluded, unhandled=state.unhandled)
+        case WorkerConcluded(run_id=run_id, outcome=outcome, result=text):
+            return _conclude(state, recorded, run_id, _label("worker", run_id, outcome), text, keep)
+        case WorkerReported(run_id=run_id, result=text) if state.run(run_id) is not None:
+            state = _waiting(state, run_id, waiting=True)
+            state = _add(state, recorded, "user", _label("worker", run_id, "waiting"), text, keep)
+            return replace(state, unhandled=(*state.unhandled, Trigger(id=id_, at=at)))
+        case TurnCompleted(handled=handled):
+            return _end_turn(state, handled)
+        case TurnFailed(turn_id=turn_id, handled=handled):
+            ended = _end_turn(state, handled)
+            failed = (*ended.failed, (turn_id, ended.taken))[-FAILED:]
+            return replace(ended, failed=failed)
+        case RetryRequested(turn_id=turn_id):
+            again = tuple(t for failed, ts in state.failed if failed == turn_id for t in ts)
+            rest = tuple(pair for pair in state.failed if pair[0] != turn_id)
+            return replace(state, unhandled=(*again, *state.unhandled), failed=rest)
+        case _:
+            return state
+
+
+def _receive(
+    state: Conversation, recorded: Recorded, message: MessageReceived, keep: int
+) -> Conversation:
+    if message.message_id in state.seen:
+        return state
+    id_, at = recorded.envelope.id, recorded.envelope.at
+    trigger = Trigger(id=id_, at=at, message_id=message.message_id, person=message.author)
+    state = _add(state, recorded, "user", f"[{message.author.name}] ", message.text, keep)
+    for attachment in message.attachments:
+        label = f"[{message.author.name} attached {attachment.name}] "
+        state = _add(state, recorded, "user", label, attachment.body, keep)
+    return replace(
+        state,
+        group=message.group,
+        speaker=message.author,
+        seen=(*state.seen, message.message_id)[-SEEN:],
+        unhandled=(*state.unhandled, trigger),
+    )
+
+
+def _add(
+    state: Conversation,
+    recorded: Recorded,
+    role: Literal["user", "assistant"],
+    label: str,
+    text: Content,
+    keep: int,
+) -> Conversation:
+    entry = Entry(id=recorded.envelope.id, seq=recorded.seq, role=role, label=label, text=text)
+    entries = (*state.entries, entry)
+    return replace(state, entries=entries[keep:] if len(entries) > 2 * keep else entries)
+
+
+def _effect(
+    state: Conversation, id_: EventId, *, answers: bool = False, replies: bool = False
+) -> Conversation:
+    turn = state.turn
+    if turn is None:
+        return state
+    turn = replace(
+        turn,
+        effects=(*turn.effects, id_),
+        answered=turn.answered or answers,
+        replied=turn.replied or replies,
+    )
+    return replace(state, turn=turn)
+
+
+def _begin(state: Conversation, run: ActiveRun) -> Conversation:
+    return replace(state, runs=(*state.runs, run))
+
+
+def _waiting(state: Conversation, run_id: RunId, *, waiting: bool) -> Conversation:
+    runs = tuple(
+        replace(run, waiting=waiting) if run.run_id == run_id else run for run in state.runs
+    )
+    return replace(state, runs=runs)
+
+
+def _conclude(
+    state: Conversation, recorded: Recorded, run_id: RunId, label: str, text: Content, keep: int
+) -> Conversation:
+    if state.run(run_id) is None:
+        return state
+    state = _add(state, recorded, "user", label, text, keep)
+    trigger = Trigger(id=recorded.envelope.id, at=recorded.envelope.at)
+    return replace(
+        state,
+        runs=tuple(run for run in state.runs if run.run_id != run_id),
+        unhandled=(*state.unhandled, trigger),
+    )
+
+
+def _end_turn(state: Conversation, handled: tuple[EventId, ...]) -> Conversation:
+    taken = tuple(trigger for trigger in state.unhandled if trigger.id in handled)
+    spoken = any(trigger.message_id is not None for trigger in taken)
+    return replace(
+        state,
+        entries=_in_order(state, handled),
+        turn=None,
+        unhandled=tuple(trigger for trigger in state.unhandled if trigger.id not in handled),
+        taken=taken,
+        retriggers=0 if spoken else state.retriggers + 1,
+    )
+
+
+def _in_order(state: Conversation, handled: tuple[EventId, ...]) -> tuple[Entry, ...]:
+    """Put what the open turn did behind what it answered, and before what came too late for it.
+
+    So the model, which was shown the answered part alone, finds its own words right behind it, and
+    what it still has to answer stands last.
+    """
+    turn = state.turn
+    if turn is None:
+        return state.entries
+    first = next((i for i, entry in enumerate(state.entries) if entry.seq > turn.seq), None)
+    if first is None:
+        return state.entries
+    since = state.entries[first:]
+    covered = max((entry.seq for entry in since if entry.id in handled), default=0)
+    done = [entry for entry in since if entry.id in turn.effects]
+    came = [entry for entry in since if entry.id not in turn.effects]
+    answered = [entry for entry in came if entry.seq <= covered]
+    late = [entry for entry in came if entry.seq > covered]
+    return (*state.entries[:first], *answered, *done, *late)
+
+
+def _label(kind: str, run_id: RunId, outcome: Outcome | Literal["waiting"]) -> str:
+    return f"[result of {kind} {run_id}] ({outcome})\n"
+
+
+def calls_for_turn(state: Conversation, *, max_retriggers: int) -> bool:
+    """Tell whether a turn should start now.
+
+    A person's message always calls for one. Results that came back do until the agent has taken
+    `max_retriggers` turns on its own; then they wait for the next message.
+    """
+    if state.turn is not None or not state.unhandled:
+        return False
+    if any(trigger.message_id is not None for trigger in state.unhandled):
+        return True
+    return state.retriggers < max_retriggers
+
+
+def preview(content: Content) -> str:
+    """Return the beginning of a task for the status block, on one line."""
+    text = "a long text" if isinstance(content, BodyRef) else content
+    line = " ".join(text.split())
+    return line if len(line) <= PREVIEW else line[: PREVIEW - 1] + "…"

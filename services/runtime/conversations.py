@@ -1,0 +1,168 @@
+"""Conversations as this process knows them: cached folds, brought up to date from the log.
+
+A fold that no process has in memory starts from a snapshot. Snapshots are disposable: they are made
+anew when they are missing, stale or of another shape.
+"""
+
+import asyncio
+from collections import OrderedDict
+from hashlib import sha256
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from schemas.base import Content, EventId
+from schemas.subjects import Subject
+from services.errors import ServiceError
+from services.runtime.bodies import BodyStore, text_of
+from services.runtime.conversation import Conversation, Entry, evolve
+from services.runtime.event_log import EventLog, Recorded
+from services.runtime.model import Message
+
+CACHED: Final = 5_000  # conversations kept in memory, some 100 KB each at the very most
+SNAPSHOT_EVERY: Final = 500  # events folded since the last snapshot
+LONGEST: Final = 50_000  # characters of one message that a model is shown
+
+log = structlog.get_logger()
+
+_ENCODE: Final = msgspec.json.Encoder().encode
+_DECODE: Final = msgspec.json.Decoder(Conversation).decode
+SHAPE: Final = sha256(
+    msgspec.json.encode(msgspec.json.schema(Conversation), order="sorted")
+).hexdigest()[:12]
+"""Fingerprint of the fold's shape; a snapshot of another shape is not read."""
+
+
+class Snapshots(Protocol):
+    """A place for disposable folds."""
+
+    async def load(self, key: str) -> bytes | None:
+        """Return what was saved last under `key`, or None."""
+        ...
+
+    async def save(self, key: str, value: bytes) -> None:
+        """Keep `value`; failing to is no harm."""
+        ...
+
+
+class Conversations:
+    """Folds of channel streams."""
+
+    def __init__(self, event_log: EventLog, snapshots: Snapshots, *, keep: int = 200) -> None:
+        self._log = event_log
+        self._snapshots = snapshots
+        self._keep = keep
+        self._folds: OrderedDict[str, Conversation] = OrderedDict()
+        self._saved: dict[str, int] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def at_least(self, subject: Subject, seq: int) -> Conversation:
+        """Return the fold up to sequence `seq` of the log, or further."""
+        known = self._folds.get(str(subject.channel))
+        if known is not None and known.seq >= seq:
+            return known
+        return await self._read(subject, seq, fresh=False)
+
+    def appended(self, subject: Subject, expected: int, recorded: Recorded) -> Conversation | None:
+        """Fold an event of our own that was appended behind `expected`, without reading it back.
+
+        Returns None when the fold in memory does not stand at `expected`.
+        """
+        key = str(subject.channel)
+        known = self._folds.get(key)
+        if known is None or known.seq != expected:
+            return None
+        state = evolve(known, recorded, keep=self._keep)
+        self._remember(key, state)
+        self._saved[key] = self._saved.get(key, 0) + 1
+        return state
+
+    async def newest(self, subject: Subject) -> Conversation:
+        """Return the fold up to everything that was ever acknowledged."""
+        return await self._read(subject, None, fresh=True)
+
+    async def up_to(self, subject: Subject, id_: EventId | None) -> Conversation:
+        """Return the fold as it was after the event `id_`; nothing for None.
+
+        The past is folded anew, so that a run that is taken over sees what its first owner saw.
+        """
+        known = self._folds.get(str(subject.channel))
+        if known is not None and known.at == id_:
+            return known
+        state = Conversation()
+        if id_ is None:
+            return state
+        async for recorded in self._log.read(str(subject.channel), fresh=True):
+            state = evolve(state, recorded, keep=self._keep)
+            if recorded.envelope.id == id_:
+                break
+        return state
+
+    async def _read(self, subject: Subject, until: int | None, *, fresh: bool) -> Conversation:
+        key = str(subject.channel)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                state = self._folds.get(key) or await self._from_snapshot(key)
+                folded = 0
+                stream = self._log.read(key, after=state.seq, until=until, fresh=fresh)
+                async for recorded in stream:
+                    state = evolve(state, recorded, keep=self._keep)
+                    folded += 1
+                self._remember(key, state)
+                if folded:
+                    await self._maybe_save(key, state, folded)
+                return state
+        finally:
+            if not lock.locked():
+                self._locks.pop(key, None)
+
+    def _remember(self, key: str, state: Conversation) -> None:
+        self._folds[key] = state
+        self._folds.move_to_end(key)
+        if len(self._folds) > CACHED:
+            old, _ = self._folds.popitem(last=False)
+            self._saved.pop(old, None)
+
+    async def _maybe_save(self, key: str, state: Conversation, folded: int) -> None:
+        since = self._saved.get(key, 0) + folded
+        if since < SNAPSHOT_EVERY:
+            self._saved[key] = since
+            return
+        self._saved[key] = 0
+        await self._snapshots.save(_key(key, self._keep), _ENCODE(state))
+
+    async def _from_snapshot(self, key: str) -> Conversation:
+        saved = await self._snapshots.load(_key(key, self._keep))
+        if saved is None:
+            return Conversation()
+        try:
+            return _DECODE(saved)
+        except msgspec.DecodeError:
+            return Conversation()
+
+
+def _key(subject: str, keep: int) -> str:
+    return f"{SHAPE}.{keep}.{sha256(subject.encode()).hexdigest()[:32]}"
+
+
+async def history(conversation: Conversation, bodies: BodyStore) -> tuple[Message, ...]:
+    """Return the history as messages. What was shown once reads the same for ever after."""
+    return tuple([await _message(entry, bodies) for entry in conversation.entries])
+
+
+async def _message(entry: Entry, bodies: BodyStore) -> Message:
+    text = await shown(entry.text, bodies)
+    return Message(role=entry.role, content=f"{entry.label}{text}")
+
+
+async def shown(content: Content, bodies: BodyStore) -> str:
+    """Return a content's text, at most `LONGEST` characters of it, for a model's eyes."""
+    try:
+        text = await text_of(bodies, content)
+    except ServiceError as error:
+        return f"(this text cannot be read: {error})"
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}\n[… {len(text) - LONGEST:,} more characters are left out here]"

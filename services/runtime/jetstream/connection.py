@@ -1,0 +1,201 @@
+"""One connection to NATS: requests with our errors, one shared inbox, notice of reconnects."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError, NoRespondersError
+
+from services.errors import LogFull, LogUnavailable, Permanent
+from services.runtime import ids
+
+REQUEST_TIMEOUT_S: Final = 2.0  # one try; an election makes a whole request take several
+BUDGET_S: Final = 12.0  # all tries: a replicated stream may stall about 7 s when its leader dies
+FULL: Final = frozenset({10023, 10047, 10077})  # no storage left, or a configured limit reached
+
+log = structlog.get_logger()
+
+
+class ApiError(msgspec.Struct, frozen=True):
+    """What JetStream says when it refuses."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The parts of any JetStream answer that we look at."""
+
+    error: ApiError | None = None
+    seq: int = 0
+    duplicate: bool = False
+
+
+class JetStreamRefused(Permanent):
+    """JetStream refused a request."""
+
+    def __init__(self, subject: str, error: ApiError) -> None:
+        super().__init__(f"{subject}: {error.description} ({error.err_code})")
+        self.error = error
+
+
+class Connection:
+    """A connection that comes back by itself and never gives up."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.reconnected = asyncio.Condition()
+        self._inbox = f"_INBOX.{ids.new()}"
+        self._numbers = itertools.count(1)
+        self._replies: dict[str, Callable[[Msg], None]] = {}
+
+    @classmethod
+    async def open(cls, url: str, *, name: str = "penstock") -> "Connection":
+        """Connect to `url`, several comma-separated for a cluster.
+
+        Raises:
+            LogUnavailable: nothing answers there, or it refuses the credentials.
+        """
+        client = Client()
+        connection = cls(client)
+
+        async def on_error(error: Exception) -> None:
+            log.warning("nats.error", error=repr(error))
+
+        async def on_reconnect() -> None:
+            log.info("nats.reconnected")
+            async with connection.reconnected:
+                connection.reconnected.notify_all()
+
+        try:
+            await client.connect(
+                servers=url.split(","),
+                name=name,
+                error_cb=on_error,
+                reconnected_cb=on_reconnect,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,  # type: ignore[arg-type]  # it sleeps any number of seconds
+                connect_timeout=2,
+                ping_interval=5,
+                max_outstanding_pings=2,
+                pending_size=16 * 1024 * 1024,
+            )
+        except (NatsError, OSError, TimeoutError) as error:
+            with suppress(Exception):
+                await client.close()
+            raise LogUnavailable(f"cannot connect to NATS: {error!r}") from error
+        await client.subscribe(
+            f"{connection._inbox}.*",
+            cb=connection._on_reply,
+            pending_msgs_limit=-1,
+            pending_bytes_limit=-1,
+        )
+        return connection
+
+    async def close(self) -> None:
+        """Flush what is written and close."""
+        with suppress(NatsError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self.client.flush()
+        await self.client.close()
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether a server is there at this moment."""
+        return self.client.is_connected
+
+    def inbox(self, on_message: Callable[[Msg], None]) -> str:
+        """Return a new reply subject whose messages go to `on_message` until `forget`."""
+        token = str(next(self._numbers))
+        self._replies[token] = on_message
+        return f"{self._inbox}.{token}"
+
+    def forget(self, inbox: str) -> None:
+        """Let go of a reply subject."""
+        self._replies.pop(inbox.rpartition(".")[2], None)
+
+    async def _on_reply(self, message: Msg) -> None:
+        handler = self._replies.get(message.subject.rpartition(".")[2])
+        if handler is not None:
+            handler(message)
+
+    async def request(
+        self, subject: str, body: bytes, headers: dict[str, str] | None = None
+    ) -> Msg:
+        """Return the first answer; one try.
+
+        Raises:
+            LogUnavailable: no answer in time.
+        """
+        try:
+            return await self.client.request(
+                subject, body, timeout=REQUEST_TIMEOUT_S, headers=headers
+            )
+        except (NatsError, OSError, TimeoutError) as error:
+            if isinstance(error, NoRespondersError):
+                await asyncio.sleep(0.1)  # the server is up, JetStream not yet: do not spin
+            raise LogUnavailable(f"{subject}: {error!r}") from error
+
+    async def ask(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> Reply:
+        """Return JetStream's answer, asking again through an outage of up to `BUDGET_S`.
+
+        Raises:
+            LogUnavailable: no answer within the budget.
+            LogFull: no storage left.
+            JetStreamRefused: any other refusal.
+        """
+        message = await self.insist(lambda: self._answered(subject, body, headers))
+        reply = msgspec.json.decode(message.data, type=Reply)
+        if reply.error is None:
+            return reply
+        if reply.error.err_code in FULL:
+            raise LogFull(f"{subject}: {reply.error.description}")
+        raise JetStreamRefused(subject, reply.error)
+
+    async def _answered(self, subject: str, body: bytes, headers: dict[str, str] | None) -> Msg:
+        message = await self.request(subject, body, headers)
+        error = msgspec.json.decode(message.data, type=Reply).error
+        if error is not None and error.code == 503 and error.err_code not in FULL:
+            await asyncio.sleep(0.1)
+            raise LogUnavailable(f"{subject}: {error.description} ({error.err_code})")
+        return message
+
+    async def insist(self, attempt: Callable[[], Awaitable[Msg]]) -> Msg:
+        """Return what `attempt` returns, repeating it while the log is unavailable."""
+        deadline = asyncio.get_running_loop().time() + BUDGET_S
+        while True:
+            try:
+                return await attempt()
+            except LogUnavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+
+    async def publish(
+        self, subject: str, body: bytes = b"", *, reply: str = "", **headers: str
+    ) -> None:
+        """Send and forget.
+
+        Raises:
+            LogUnavailable: the outage lasts and the buffer is full.
+        """
+        try:
+            await self.client.publish(subject, body, reply=reply, headers=headers or None)
+        except (NatsError, OSError) as error:
+            raise LogUnavailable(f"{subject}: {error!r}") from error
+
+
+def headers_of(message: Msg) -> dict[str, Any]:
+    """Return the message's headers, empty when it has none."""
+    return message.headers or {}
+
+
+__all__ = ["ApiError", "Connection", "JetStreamRefused", "Reply", "headers_of", "nats"]

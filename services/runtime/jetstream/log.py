@@ -1,0 +1,357 @@
+"""The event log on JetStream: one file-backed stream, compare-and-append on exact subjects."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+
+from schemas.envelope import MAX_EVENT_BYTES, TYPE_HEADER, Envelope, encode
+from services.errors import Conflict, LogUnavailable, Permanent
+from services.runtime import ids
+from services.runtime.cancelling import end
+from services.runtime.consumer import settle
+from services.runtime.event_log import EVERYTHING, Append, Delivery, Handler, Recorded
+from services.runtime.jetstream.connection import Connection, JetStreamRefused, Reply, headers_of
+from services.runtime.jetstream.pulling import ConsumerLost, Puller
+from services.runtime.jetstream.reading import Reader
+from services.runtime.recording import record
+
+STREAM: Final = "EVENTS"
+MOVED: Final = frozenset({10071, 10164})  # the subject has moved on; 10164: a write is in flight
+ALREADY_IN_BATCH: Final = 10201  # an id of the batch is in the deduplication window
+ACK_WAIT_S: Final = 8  # a dead owner's delivery is redelivered after this
+HEARTBEAT_S: Final = 2  # a living one says so this often
+DEDUPLICATION_S: Final = 120
+
+log = structlog.get_logger()
+
+
+class EventTooLarge(Permanent):
+    """An event is over 64 KiB; its long texts belong into the object store."""
+
+
+class JetStreamLog:
+    """`EventLog` on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._reader = Reader(connection, STREAM)
+
+    async def create(self, *, replicas: int = 1) -> None:
+        """Make the stream, or bring its replicas up to date; safe from many processes at once.
+
+        Raises:
+            LogUnavailable: JetStream does not answer.
+            JetStreamRefused: it does not take this configuration.
+        """
+        config: dict[str, Any] = {
+            "name": STREAM,
+            "subjects": [EVERYTHING],
+            "storage": "file",
+            "retention": "limits",
+            "discard": "new",
+            "num_replicas": replicas,
+            "max_consumers": 5_000,  # without a number the server stops at 1,000
+            "max_msgs": -1,
+            "max_bytes": -1,
+            "max_age": 0,
+            "max_msg_size": MAX_EVENT_BYTES + 4_096,  # headers count too
+            "duplicate_window": DEDUPLICATION_S * 1_000_000_000,
+            "deny_delete": True,
+            "deny_purge": False,  # erasing a tenant is an administrator's purge
+            "allow_direct": True,
+            "allow_atomic": True,
+        }
+        body = msgspec.json.encode(config)
+        try:
+            await self._connection.ask(f"$JS.API.STREAM.CREATE.{STREAM}", body)
+        except JetStreamRefused as refused:
+            if refused.error.err_code != 10058:  # the name is in use, with another configuration
+                raise
+            await self._connection.ask(f"$JS.API.STREAM.UPDATE.{STREAM}", body)
+
+    # -- append ------------------------------------------------------------------------------
+
+    async def append(self, subject: str, envelope: Envelope) -> int:
+        """Store an event; see the port."""
+        reply = await self._connection.ask(subject, _body(envelope), _headers(envelope))
+        return reply.seq
+
+    async def append_if(self, subject: str, expected: int, envelope: Envelope) -> int:
+        """Store an event if the subject has not moved; see the port."""
+        try:
+            reply = await self._connection.ask(
+                subject, _body(envelope), _headers(envelope, expected)
+            )
+        except JetStreamRefused as refused:
+            if refused.error.err_code not in MOVED:
+                raise
+            return await self._look(Append(subject, envelope, expected))
+        return reply.seq
+
+    async def append_batch(self, appends: Sequence[Append]) -> int:
+        """Store all or none; see the port."""
+        if len(appends) == 1 and appends[0].expected is None:
+            return await self.append(appends[0].subject, appends[0].envelope)
+        try:
+            message = await self._connection.insist(lambda: self._send_batch(appends))
+            return _checked(appends[-1].subject, message).seq
+        except JetStreamRefused as refused:
+            if refused.error.err_code not in MOVED | {ALREADY_IN_BATCH}:
+                raise
+        return await self._look(appends[-1])
+
+    async def _send_batch(self, appends: Sequence[Append]) -> Msg:
+        batch = {"Nats-Batch-Id": ids.new()}
+        for index, append in enumerate(appends[:-1], start=1):
+            body, headers = _body(append.envelope), _headers(append.envelope, append.expected)
+            headers |= batch | {"Nats-Batch-Sequence": str(index)}
+            if index > 1:
+                await self._connection.publish(append.subject, body, **headers)
+                continue
+            started = await self._connection.request(append.subject, body, headers)
+            if started.data:
+                return started  # refused at its start
+        last = appends[-1]
+        headers = _headers(last.envelope, last.expected) | batch
+        headers |= {"Nats-Batch-Sequence": str(len(appends)), "Nats-Batch-Commit": "1"}
+        return await self._connection.request(last.subject, _body(last.envelope), headers)
+
+    async def _look(self, wanted: Append) -> int:
+        """After a refusal, ask the leader: did an earlier try of ours store it already?"""
+        last = 0
+        async for recorded in self.read(wanted.subject, after=wanted.expected or 0, fresh=True):
+            if recorded.envelope.id == wanted.envelope.id:
+                return recorded.seq
+            last = recorded.seq
+        raise Conflict(wanted.subject, expected=wanted.expected or 0, actual=last or None)
+
+    # -- read --------------------------------------------------------------------------------
+
+    async def read(
+        self, pattern: str, *, after: int = 0, until: int | None = None, fresh: bool = False
+    ) -> AsyncIterator[Recorded]:
+        """Yield events in order; see the port."""
+        messages = self._reader.messages(pattern, after=after, until=until, fresh=fresh)
+        async for seq, subject, body in messages:
+            yield record(seq, subject, body)
+
+    async def last(self, pattern: str, *, fresh: bool = False) -> Recorded | None:
+        """Return the newest event; see the port."""
+        return await self._reader.last(pattern, fresh=fresh)
+
+    async def tail(self, pattern: str, *, after: int = 0) -> AsyncIterator[Recorded]:
+        """Yield events and wait for more; see the port."""
+        while True:
+            try:
+                async for recorded in self._follow(pattern, after):
+                    after = recorded.seq
+                    yield recorded
+            except LogUnavailable as error:
+                log.info("tail.restarted", pattern=pattern, after=after, reason=str(error))
+                await asyncio.sleep(0.2)
+
+    async def _follow(self, pattern: str, after: int) -> AsyncIterator[Recorded]:
+        """Yield events behind `after` from a consumer of our own, until it breaks."""
+        name = f"tail-{ids.new()}"
+        await self._create_consumer(
+            name,
+            {
+                "deliver_policy": "by_start_sequence",
+                "opt_start_seq": after + 1,
+                "ack_policy": "none",
+                "filter_subject": pattern,
+                "mem_storage": True,
+                "num_replicas": 1,
+                "inactive_threshold": 60 * 1_000_000_000,
+            },
+        )
+        puller = Puller(self._connection, STREAM, name, room=1_000)
+        pulling = asyncio.create_task(puller.run())
+        expected = 1
+        try:
+            while True:
+                message = await puller.messages.get()
+                if not isinstance(message, Msg):
+                    raise message or ConsumerLost
+                delivered = _delivered(message)
+                if delivered.consumer_seq != expected:  # something was lost on the way
+                    raise ConsumerLost(f"delivery {delivered.consumer_seq}, expected {expected}")
+                expected += 1
+                yield record(delivered.seq, message.subject, message.data)
+                puller.done()
+        finally:
+            await end(pulling)
+            with suppress(LogUnavailable):
+                await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{STREAM}.{name}")
+
+    # -- consume -----------------------------------------------------------------------------
+
+    async def consume(
+        self,
+        durable: str,
+        patterns: Collection[str],
+        handle: Handler,
+        *,
+        types: Collection[str] | None = None,
+        concurrency: int = 64,
+        stop: asyncio.Event | None = None,
+    ) -> None:
+        """Hand every event to `handle` at least once; see the port."""
+        consumption = _Consumption(self, durable, handle, types, concurrency)
+        while not (stop and stop.is_set()):
+            try:
+                await self._create_consumer(
+                    durable,
+                    {
+                        "durable_name": durable,
+                        "deliver_policy": "all",
+                        "ack_policy": "explicit",
+                        "ack_wait": ACK_WAIT_S * 1_000_000_000,
+                        "max_deliver": -1,
+                        "max_ack_pending": 20_000,
+                        "max_waiting": 512,
+                        "filter_subjects": list(patterns),
+                    },
+                )
+                puller = Puller(self._connection, STREAM, durable, room=concurrency)
+                await consumption.run(puller, stop)
+            except LogUnavailable as error:
+                log.warning("consumer.restarted", durable=durable, reason=str(error))
+                await asyncio.sleep(0.2)
+
+    async def _create_consumer(self, name: str, config: dict[str, Any]) -> None:
+        request = {"stream_name": STREAM, "config": {"name": name, **config}}
+        await self._connection.ask(
+            f"$JS.API.CONSUMER.CREATE.{STREAM}.{name}", msgspec.json.encode(request)
+        )
+
+    async def hand_over(self, message: Msg, answer: str) -> None:
+        """Answer a delivery; an answer that is lost only means that it comes again."""
+        with suppress(LogUnavailable):
+            await self._connection.publish(message.reply, answer.encode())
+
+
+class _Consumption:
+    """The deliveries of one durable that are in this process's hands."""
+
+    def __init__(
+        self,
+        event_log: JetStreamLog,
+        durable: str,
+        handle: Handler,
+        types: Collection[str] | None,
+        concurrency: int,
+    ) -> None:
+        self._log = event_log
+        self._durable = durable
+        self._handle = handle
+        self._types = None if types is None else frozenset(types)
+        self._concurrency = concurrency
+        self._held: dict[asyncio.Task[None], Msg] = {}
+
+    async def run(self, puller: Puller, stop: asyncio.Event | None) -> None:
+        """Hand on what the puller brings; on cancellation give everything back."""
+        pulling = asyncio.create_task(puller.run())
+        beating = asyncio.create_task(self._beat())
+        stopping = asyncio.create_task(_end_on(stop, puller))
+        try:
+            while (message := await puller.messages.get()) is not None:
+                if isinstance(message, ConsumerLost):
+                    raise message
+                await self._take(puller, message)
+            await end(pulling)
+            await asyncio.gather(*self._held)
+        finally:
+            await end(pulling)  # first: what is handed back must not come to us again
+            await end(beating, stopping, *self._held)
+            while not puller.messages.empty():
+                left = puller.messages.get_nowait()
+                if isinstance(left, Msg):
+                    await self._log.hand_over(left, "-NAK")
+
+    async def _take(self, puller: Puller, message: Msg) -> None:
+        wanted = self._types is None or headers_of(message).get(TYPE_HEADER) in self._types
+        if not wanted:
+            await self._log.hand_over(message, "+ACK")
+            puller.done()
+            return
+        task = asyncio.create_task(self._deliver(message))
+        self._held[task] = message
+
+        def on_done(task: asyncio.Task[None]) -> None:
+            self._held.pop(task, None)
+            puller.done()
+
+        task.add_done_callback(on_done)
+
+    async def _deliver(self, message: Msg) -> None:
+        delivered = _delivered(message)
+        recorded = record(delivered.seq, message.subject, message.data)
+        answer = "-NAK"  # handed back at once when we are cancelled
+        try:
+            delivery = Delivery(recorded, delivered.attempt)
+            verdict = await settle(self._log, self._durable, delivery, self._handle)
+            if verdict.action == "ack":
+                answer = "+ACK"
+            elif verdict.action == "drop":
+                answer = ""
+            elif verdict.delay_s > 0:
+                answer = f'-NAK {{"delay": {int(verdict.delay_s * 1_000_000_000)}}}'
+        finally:
+            if answer:
+                await self._log.hand_over(message, answer)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            for message in list(self._held.values()):
+                await self._log.hand_over(message, "+WPI")
+
+
+async def _end_on(stop: asyncio.Event | None, puller: Puller) -> None:
+    """Put the end behind what the puller has brought, once we are asked to stop."""
+    if stop is not None:
+        await stop.wait()
+        puller.messages.put_nowait(None)
+
+
+class _Delivered(msgspec.Struct, frozen=True):
+    """What an acknowledgement subject tells."""
+
+    attempt: int
+    seq: int
+    consumer_seq: int
+
+
+def _delivered(message: Msg) -> _Delivered:
+    """Parse from the right, which is the same in both forms of the subject."""
+    _, attempt, seq, consumer_seq, _, _ = message.reply.rsplit(".", 5)
+    return _Delivered(int(attempt), int(seq), int(consumer_seq))
+
+
+def _headers(envelope: Envelope, expected: int | None = None) -> dict[str, str]:
+    headers = {"Nats-Msg-Id": f"evt:{envelope.id}", TYPE_HEADER: envelope.type}
+    if expected is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+    if envelope.traceparent is not None:
+        headers["traceparent"] = envelope.traceparent
+    return headers
+
+
+def _body(envelope: Envelope) -> bytes:
+    body = encode(envelope)
+    if len(body) > MAX_EVENT_BYTES:
+        raise EventTooLarge(f"{envelope.type} has {len(body)} bytes")
+    return body
+
+
+def _checked(subject: str, message: Msg) -> Reply:
+    reply = msgspec.json.decode(message.data, type=Reply)
+    if reply.error is not None:
+        raise JetStreamRefused(subject, reply.error)
+    return reply

@@ -1,0 +1,1 @@
+"""What Penstock takes: `make bench`, or `python -m tests.bench [NAME…] [--json FILE]`."""

@@ -1,0 +1,376 @@
+"""Random but valid histories of an installation: the same seed tells the same story.
+
+Every kind of event occurs, in an order that the services would give it, with texts that are hard
+to store; and what they would never write but a damaged or newer log may hold: an event twice, a
+body that is no envelope, a type that nobody knows.
+"""
+
+from random import Random
+
+import msgspec
+
+from schemas.base import AgentId, BodyRef, EventId, MemoryId, RunId
+from schemas.channel import (
+    Attachment,
+    BranchConcluded,
+    BranchRequested,
+    CancelRequested,
+    FileSent,
+    InputRouted,
+    MessageReceived,
+    Person,
+    ReactionAdded,
+    ReplySent,
+    RetryRequested,
+    TurnCompleted,
+    TurnFailed,
+    TurnResumed,
+    TurnStarted,
+    WorkerConcluded,
+    WorkerReported,
+    WorkerRequested,
+)
+from schemas.config import AgentDefined, AgentRetired
+from schemas.dead import DeliveryParked, DeliveryRetried
+from schemas.envelope import encode, seal
+from schemas.memory import MemoryForgotten, MemorySaved
+from schemas.run import (
+    ContextTrimmed,
+    InputReceived,
+    ModelCalled,
+    ModelFailed,
+    ModelReturned,
+    Noted,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    RunWaiting,
+    StatusSet,
+    ToolCall,
+    ToolCalled,
+    ToolReturned,
+    Usage,
+)
+from schemas.subjects import Subject
+from services.runtime.event_log import Recorded
+from services.runtime.recording import record
+
+TENANTS = ("acme", "globex")
+AGENTS = ("atlas", "Böb 2")
+TEXTS = (
+    "our release day is Thursday",
+    "",
+    "nul \x00 in the middle, \\u0000 spelled out, \\\x00",
+    "quotes ' \" and back\\slashes; DROP TABLE runs; -- %s %(x)s {}",
+    "emoji 👩‍👩‍👧, right-to-left שלום, 東京タワー\u2028line\ttab\r\n",
+    "[]{}null",
+    "long " * 400,
+)
+SHA = "ab" * 32
+START = 1_700_000_000_000_000
+
+
+class Story:
+    """Events of one installation, as they would be in its log."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.random = Random(seed)  # noqa: S311 - not for secrets
+        self.stored: list[tuple[str, bytes]] = []
+        self.ids = 0
+        self.conversations = [
+            Conversation(self, Subject(tenant, agent, "portal", name))
+            for tenant in TENANTS
+            for agent in AGENTS
+            for name in ("general", "Ünï code")
+        ]
+        self.memories: list[tuple[Subject, MemoryId]] = []
+
+    def tell(self, events: int) -> list[Recorded]:
+        """Go on until there are at least so many events; return all of them."""
+        while len(self.stored) < events:
+            self.random.choices(
+                (self._conversation, self._memory, self._agent, self._dead, self._damage),
+                weights=(90, 5, 1, 1, 1),
+            )[0]()
+        return self.recorded()
+
+    def recorded(self) -> list[Recorded]:
+        """Return the events told so far."""
+        return [record(seq, *stored) for seq, stored in enumerate(self.stored, start=1)]
+
+    def add(self, subject, event, *, turn=None, cause=None) -> EventId:
+        """Store an event."""
+        id_ = self.id("e")
+        at = START + len(self.stored) * 1_000
+        envelope = seal(event, id=id_, at=at, actor="test", turn=turn, cause=cause)
+        self.stored.append((str(subject), encode(envelope)))
+        return id_
+
+    def id(self, prefix: str) -> EventId:
+        """Return a new id, random like a derived one."""
+        self.ids += 1
+        return EventId(f"{prefix}-{self.random.getrandbits(64):016x}-{self.ids}")
+
+    def text(self):
+        """Return some content, rarely by reference."""
+        if self.random.random() < 0.1:
+            return BodyRef(sha256=SHA, bytes=self.random.randrange(10**9))
+        return self.random.choice(TEXTS)
+
+    def _conversation(self) -> None:
+        self.random.choice(self.conversations).go_on()
+
+    def _memory(self) -> None:
+        if self.memories and self.random.random() < 0.3:
+            subject, id_ = self.memories.pop(self.random.randrange(len(self.memories)))
+            self.add(subject, MemoryForgotten(memory_id=id_, reason=self.random.choice(TEXTS)))
+            return
+        subject = Subject(self.random.choice(TENANTS), self.random.choice(AGENTS), entity="memory")
+        id_ = MemoryId(self.id("m"))
+        saved = MemorySaved(
+            memory_id=id_,
+            kind=self.random.choice(("fact", "preference", "todo")),
+            text=self.text(),
+            importance=self.random.random(),
+            scope=self.random.choice(("person", "channel", "agent", "tenant")),
+            person=self.random.choice((None, "portal:ana")),
+            conversation=self.random.choice((None, "portal/general")),
+        )
+        self.add(subject, saved)
+        self.memories.append((subject, id_))
+
+    def _agent(self) -> None:
+        subject = Subject(self.random.choice(TENANTS), entity="config")
+        agent = AgentId(self.random.choice(AGENTS))
+        if self.random.random() < 0.3:
+            self.add(subject, AgentRetired(agent=agent))
+            return
+        model = self.random.choice((None, "offline/rules"))
+        text = self.random.choice(TEXTS)
+        self.add(subject, AgentDefined(agent=agent, name="Atlas", instructions=text, model=model))
+
+    def _dead(self) -> None:
+        conversation = self.random.choice(self.conversations)
+        subject = conversation.subject.of("dead")
+        seq = self.random.randrange(1, 5)
+        where = {"durable": "channel", "subject": str(conversation.subject.channel), "seq": seq}
+        if self.random.random() < 0.6:
+            self.add(subject, DeliveryParked(**where, reason=self.random.choice(TEXTS)))
+        else:
+            self.add(subject, DeliveryRetried(**where))
+
+    def _damage(self) -> None:
+        subject = str(self.random.choice(self.conversations).subject.channel)
+        unknown = {"id": self.id("e"), "type": "seen_tomorrow", "at": START, "actor": "x"}
+        damaged = {**unknown, "type": "reply_sent", "data": {"turn_id": 7}}
+        match self.random.randrange(4):
+            case 0:
+                self.stored.append((subject, b'{"id": "cut'))
+            case 1:
+                self.stored.append((subject, msgspec.json.encode({**unknown, "data": {"a": 1}})))
+            case 2:
+                self.stored.append((subject, msgspec.json.encode(damaged)))
+            case _:
+                if self.stored:
+                    self.stored.append(self.random.choice(self.stored[-50:]))
+
+
+class Conversation:
+    """One conversation: at most one open turn, and what it has delegated."""
+
+    def __init__(self, story: Story, subject: Subject) -> None:
+        self.story = story
+        self.random = story.random
+        self.subject = subject
+        self.unhandled: list[EventId] = []
+        self.turn: Run | None = None
+        self.failed: list[RunId] = []
+        self.runs: list[Run] = []
+
+    def go_on(self) -> None:
+        """Let one thing happen."""
+        if self.random.random() < 0.3:
+            self._receive()
+        elif self.turn is None:
+            if self.unhandled:
+                self._start_turn()
+        elif self.random.random() < 0.5:
+            self._turn_goes_on(self.turn)
+        elif self.runs:
+            run = self.random.choice(self.runs)
+            if not run.go_on():
+                self.runs.remove(run)
+
+    def add(self, event, **envelope) -> EventId:
+        """Store an event of the channel stream."""
+        turn = self.turn.run_id if self.turn else None
+        return self.story.add(self.subject.channel, event, **{"turn": turn, **envelope})
+
+    def _receive(self) -> None:
+        attachment = Attachment(name="a\x00b.txt", body=BodyRef(sha256=SHA, bytes=3))
+        message = MessageReceived(
+            message_id=self.story.id("p"),
+            author=Person(id="portal:ana", name="Ana"),
+            text=self.story.text(),
+            reply_to=self.random.choice((None, "p-1")),
+            attachments=(attachment,) * self.random.randrange(2),
+        )
+        self.unhandled.append(self.add(message))
+        if self.random.random() < 0.1:  # stored again, long after the log would have noticed
+            self.story.stored.append(self.story.stored[-1])
+
+    def _start_turn(self) -> None:
+        if self.failed and self.random.random() < 0.5:
+            self.add(RetryRequested(turn_id=self.failed.pop()))
+        run_id = RunId(self.story.id("t"))
+        self.turn = Run(self, run_id, "turn", self.subject.of("turn"))
+        self.add(TurnStarted(turn_id=run_id, owner="channel-1"))
+
+    def _turn_goes_on(self, turn: "Run") -> None:
+        turn_id = turn.run_id
+        match self.random.randrange(12):
+            case 0:
+                self.add(ReplySent(turn_id=turn_id, text=self.story.text()))
+            case 1:
+                self.add(ReactionAdded(turn_id=turn_id, emoji="👍", message_id="p-1"))
+            case 2:
+                body = BodyRef(sha256=SHA, bytes=1, media_type="image/png")
+                self.add(FileSent(turn_id=turn_id, name="x.png", body=body, caption=""))
+            case 3:
+                self._delegate("branch", turn_id)
+            case 4:
+                self._delegate("worker", turn_id)
+            case 5:
+                self.add(TurnResumed(turn_id=turn_id, owner="channel-2", attempt=2))
+            case 6 if self.runs:
+                target = self.random.choice(self.runs).run_id
+                routed = InputRouted(run_id=target, text=self.story.text())
+                self.add(self.random.choice((routed, CancelRequested(run_id=target))))
+            case 7 | 8:
+                self._end_turn(turn_id)
+            case _:
+                turn.step()
+
+    def _delegate(self, kind: str, turn_id: RunId) -> None:
+        run_id = RunId(self.story.id(kind[0]))
+        last = EventId("e-1")
+        if kind == "branch":
+            requested = BranchRequested(run_id=run_id, task=self.story.text(), forked_at=last)
+        else:
+            requested = WorkerRequested(
+                run_id=run_id, task=self.story.text(), interactive=True, parent=turn_id
+            )
+        self.add(requested)
+        self.runs.append(Run(self, run_id, kind, self.subject.of(kind, run_id), turn=turn_id))
+
+    def _end_turn(self, turn_id: RunId) -> None:
+        handled = tuple(self.unhandled)
+        if self.random.random() < 0.2:
+            self.add(TurnFailed(turn_id=turn_id, handled=handled, reason="no", attempts=5))
+            self.failed.append(turn_id)
+        else:
+            outcome = self.random.choice(("replied", "skipped", "silent"))
+            self.add(TurnCompleted(turn_id=turn_id, handled=handled, outcome=outcome))
+        self.unhandled, self.turn = [], None
+
+
+class Run:
+    """One run and its own stream."""
+
+    def __init__(self, conversation, run_id, kind, subject, turn=None) -> None:
+        self.conversation = conversation
+        self.story = conversation.story
+        self.random = conversation.random
+        self.run_id = run_id
+        self.kind = kind
+        self.subject = subject
+        self.turn = turn or run_id
+        self.state = "requested"
+        self.model_step = 0
+        self.calls = 0
+
+    def add(self, event) -> EventId:
+        """Store an event of the run's stream."""
+        return self.story.add(self.subject, event, turn=self.turn)
+
+    def go_on(self) -> bool:
+        """Let one thing happen; tell whether the run is still there."""
+        match self.state:
+            case "requested":
+                started = RunStarted(run_id=self.run_id, kind=self.kind, owner="w-1", task="do")
+                self.add(started)
+                self.state = "running"
+            case "waiting":
+                source = EventId("e-2")
+                self.add(InputReceived(run_id=self.run_id, text="more", source=source))
+                self.add(RunResumed(run_id=self.run_id, owner="w-2", attempt=2))
+                self.state = "running"
+            case "running":
+                match self.random.randrange(8):
+                    case 0 if self.kind == "worker":
+                        self.add(RunWaiting(run_id=self.run_id, result=self.story.text()))
+                        reported = WorkerReported(run_id=self.run_id, result=self.story.text())
+                        self.conversation.add(reported, turn=self.turn)
+                        self.state = "waiting"
+                    case 1:
+                        return self._end()
+                    case _:
+                        self.step()
+        return True
+
+    def step(self) -> None:
+        """Add a call of a model or of a tool, or a remark."""
+        run_id, kind = self.run_id, self.random.randrange(6)
+        match kind:
+            case 0 | 1:
+                self.model_step += 1
+                step = self.model_step
+                hashes = {"prompt": SHA, "tools": SHA, "request": SHA}
+                self.add(ModelCalled(run_id=run_id, step=step, model="offline/rules", **hashes))
+                if self.random.random() < 0.1:
+                    self.add(ModelFailed(run_id=run_id, step=step, reason="unavailable"))
+                    return
+                cost = self.random.choice((None, 0.1, 1e-7))
+                usage = Usage(input=self.random.randrange(9_999), output=7, cached=1, cost_usd=cost)
+                call = ToolCall(id="call", name="shell", arguments="{\x00")
+                returned = ModelReturned(
+                    run_id=run_id,
+                    step=step,
+                    model="offline/other",
+                    text=self.story.text(),
+                    tool_calls=(call,) * self.random.randrange(3),
+                    usage=usage,
+                    latency_ms=12,
+                )
+                self.add(returned)
+            case 2 | 3:
+                self.calls += 1
+                call_id = f"call-{self.calls}"
+                self.add(ToolCalled(run_id=run_id, call_id=call_id, name="shell"))
+                if self.random.random() < 0.9:
+                    status = self.random.choice(("ok", "error", "interrupted"))
+                    returned = ToolReturned(
+                        run_id=run_id,
+                        call_id=call_id,
+                        name="shell",
+                        status=status,
+                        output=self.story.text(),
+                        duration_ms=5,
+                    )
+                    self.add(returned)
+            case 4:
+                self.add(StatusSet(run_id=run_id, status=self.random.choice(TEXTS)))
+            case _:
+                noted = Noted(run_id=run_id, kind="nudge", text="go on")
+                self.add(self.random.choice((noted, ContextTrimmed(run_id=run_id, dropped=3))))
+
+    def _end(self) -> bool:
+        outcome = self.random.choice(("succeeded", "failed", "timed_out"))
+        result = self.story.text()
+        self.add(RunEnded(run_id=self.run_id, outcome=outcome, result=result, reason="why"))
+        if self.kind == "branch":
+            concluded = BranchConcluded(run_id=self.run_id, outcome=outcome, conclusion=result)
+        else:
+            concluded = WorkerConcluded(run_id=self.run_id, outcome=outcome, result=result)
+        self.conversation.add(concluded, turn=self.turn)
+        return False
