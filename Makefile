@@ -72,6 +72,7 @@ $(READY): pyproject.toml uv.lock
 			"install one, or name it with make PYTHON=/path/to/python" >&2; \
 		exit 1; \
 	fi; \
+	[ -x $(BIN)/python ] || echo "Making .venv with $$found; this is done once, and takes a minute."; \
 	[ -x $(BIN)/python ] || $$found -m venv .venv || { \
 		echo "Python cannot make an environment here: on Debian, apt install python3-venv" >&2; \
 		rm -rf .venv; exit 1; }

@@ -6,6 +6,7 @@ from dataclasses import replace
 from projections import runs
 from services.branch.service import Branches
 from services.runtime.process import Process
+from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
 from services.runtime.run_service import RunParts
 from services.runtime.supervisor import Loop
@@ -35,9 +36,13 @@ def build(process: Process) -> Mapping[str, Loop]:
         ),
         process.pool,
     )
+    retries = Retries(
+        branches.durable, branches.handlers, process.writer("branch"), process.stopping
+    )
     sweep = Sweep("branch", process, branches.handle, runs.stalled)
     return {
         "branch": branches.run,
         "branch control": branches.control,
+        "branch retries": retries.run,
         "branch sweep": sweep.run,
     }

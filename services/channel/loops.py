@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from projections import runs
-from services.channel.service import Channel, Parts
+from services.channel.service import DURABLE, Channel, Parts
 from services.errors import Transient
 from services.runtime.database import Pool, reading
 from services.runtime.process import Process
+from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
 from services.runtime.supervisor import Loop
 from services.runtime.sweep import Sweep
@@ -55,4 +56,11 @@ def build(process: Process) -> Mapping[str, Loop]:
         )
     )
     sweep = Sweep("turn", process, channel.handle, runs.stalled)
-    return {"channel": channel.run, "channel sweep": sweep.run}
+    retries = Retries(
+        DURABLE, {DURABLE: channel.handle}, process.writer("channel"), process.stopping
+    )
+    return {
+        "channel": channel.run,
+        "channel retries": retries.run,
+        "channel sweep": sweep.run,
+    }

@@ -5,6 +5,7 @@ Emits:     turns and their effects, on the conversation's channel stream; steps 
 Never:     runs tools that work, searches memory, blocks
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
@@ -17,7 +18,7 @@ from schemas.subjects import Subject, matching, parse
 from services.channel.preview import Preview
 from services.channel.tools import TOOLS, Scope
 from services.channel.turn import Turn
-from services.errors import Conflict, Transient
+from services.errors import Conflict, Fenced, Transient
 from services.runtime import ids, prompts
 from services.runtime.agents import Agents, UnknownAgent
 from services.runtime.bodies import content
@@ -129,23 +130,37 @@ class Channel:
             else:
                 return
             if claim is not None:
-                await self._drive(claim, resumed=state.turn is not None)
+                turn, journal = claim
+                await self._drive(turn, journal)
                 may_resume = False
-            state = await self._with.conversations.newest(subject)
+                state = turn.state  # all that came before the turn's end
+                continue
+            before, state = state, await self._with.conversations.newest(subject)
+            if _taken_over(before, state):
+                raise Fenced(f"{trigger} was delivered to somebody else too, who resumed the turn")
 
     # -- claiming ----------------------------------------------------------------------------
 
-    async def _start(self, subject: Subject, trigger: EventId, state: Conversation) -> Turn | None:
+    async def _start(
+        self, subject: Subject, trigger: EventId, state: Conversation
+    ) -> tuple[Turn, Journal] | None:
         turn_id = RunId(ids.new())
         event = TurnStarted(turn_id=turn_id, owner=self._owner)
-        return await self._claim(subject, trigger, state, turn_id, event)
+        journal = self._journal(subject, turn_id, trigger)
+        turn, _ = await asyncio.gather(
+            self._claim(subject, trigger, state, turn_id, event), journal.find_end()
+        )
+        return None if turn is None else (turn, journal)
 
-    async def _resume(self, subject: Subject, trigger: EventId, state: Conversation) -> Turn | None:
+    async def _resume(
+        self, subject: Subject, trigger: EventId, state: Conversation
+    ) -> tuple[Turn, Journal] | None:
         if state.turn is None:
             return None
         turn_id, attempt = state.turn.turn_id, state.turn.attempt + 1
         event = TurnResumed(turn_id=turn_id, owner=self._owner, attempt=attempt)
-        return await self._claim(subject, trigger, state, turn_id, event)
+        turn = await self._claim(subject, trigger, state, turn_id, event)
+        return None if turn is None else (turn, self._journal(subject, turn_id, trigger))
 
     async def _claim(
         self,
@@ -175,16 +190,16 @@ class Channel:
 
     # -- driving -----------------------------------------------------------------------------
 
-    async def _drive(self, turn: Turn, *, resumed: bool) -> None:
+    async def _drive(self, turn: Turn, journal: Journal) -> None:
         self._driving.add(turn.turn_id)
         try:
-            await self._drive_claimed(turn, resumed=resumed)
+            await self._drive_claimed(turn, journal)
         finally:
             self._driving.discard(turn.turn_id)
 
-    async def _drive_claimed(self, turn: Turn, *, resumed: bool) -> None:
+    async def _drive_claimed(self, turn: Turn, journal: Journal) -> None:
         attempt = turn.attempt
-        journal = await self._journal(turn, resumed=resumed)
+        await self._take(turn, journal)
         if attempt > self._with.settings.attempts:
             handled = await self._handled(turn, journal)
             reason = journal.state.failure.detail if journal.state.failure else "it kept failing"
@@ -219,22 +234,25 @@ class Channel:
         handled = _ids(triggers) if triggers else await self._handled(turn, journal)
         await self._finish(turn, journal, end, handled)
 
-    async def _journal(self, turn: Turn, *, resumed: bool) -> Journal:
+    def _journal(self, subject: Subject, turn_id: RunId, trigger: EventId) -> Journal:
         journal = Journal(
             self._with.writer,
             self._with.equipment.bodies,
-            str(turn.subject.of("turn")),
-            turn.turn_id,
+            str(subject.of("turn")),
+            turn_id,
             owner=self._owner,
         )
-        journal.on_behalf_of(turn.turn_id, turn.holder)
+        journal.on_behalf_of(turn_id, trigger)
+        return journal
+
+    async def _take(self, turn: Turn, journal: Journal) -> None:
+        """Make the steps ours that belong to a turn which we have claimed."""
+        if turn.attempt == 1:
+            journal.adopt()
+            return
         started = turn.state.turn.seq if turn.state.turn else 0
         await journal.load(after=started, shared=True)
-        if resumed:
-            await journal.resume(holder=turn.holder, attempt=turn.attempt)
-        else:
-            journal.adopt()
-        return journal
+        await journal.resume(holder=turn.holder, attempt=turn.attempt)
 
     async def _settle_down(self, turn: Turn) -> None:
         """Wait until people, or results that arrive together, have come to a pause."""
@@ -253,7 +271,7 @@ class Channel:
         if at is not None:
             state = await self._with.conversations.up_to(turn.subject, at)
         else:
-            state = await turn.refresh()
+            state = turn.state
             at = state.at
         agent = await self._with.agents.get(turn.subject.tenant, turn.subject.agent or "")
         context = Context(
@@ -344,6 +362,13 @@ class Channel:
                 turn_id=turn.turn_id, handled=handled, reason=reason, attempts=max(attempts, 1)
             )
         )
+
+
+def _taken_over(before: Conversation, now: Conversation) -> bool:
+    """Tell whether somebody resumed the open turn that we were about to resume."""
+    if before.turn is None or now.turn is None or before.turn.turn_id != now.turn.turn_id:
+        return False
+    return now.turn.attempt > before.turn.attempt
 
 
 def _ids(triggers: Sequence[Trigger]) -> tuple[EventId, ...]:

@@ -3,10 +3,14 @@
 First the one that runs in the data directory, then the servers that the configuration names.
 """
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
+from urllib.parse import urlsplit
 
+from services.cli.database import database_errors
 from services.cli.exits import NotRunning
 from services.cli.options import Options
 from services.errors import LogUnavailable
@@ -17,6 +21,8 @@ from services.runtime.instance import Instance
 from services.runtime.jetstream.connection import Connection, JetStreamRefused
 from services.runtime.jetstream.log import STREAM, JetStreamLog
 from services.runtime.secret import Secret
+
+CONNECT_S: Final = 4.0  # the client itself would try for ever
 
 
 class Installation:
@@ -76,9 +82,12 @@ class Installation:
         """
         url = self.nats_url
         try:
-            connection = await Connection.open(url, name="penstock cli")
+            async with asyncio.timeout(CONNECT_S):
+                connection = await Connection.open(url, name="penstock cli")
         except LogUnavailable as error:
             raise NotRunning(f"NATS cannot be reached: {error}") from error
+        except TimeoutError:
+            raise NotRunning(f"NATS does not answer at {address(url)}") from None
         try:
             yield connection
         finally:
@@ -97,10 +106,16 @@ class Installation:
 
     @asynccontextmanager
     async def pool(self) -> AsyncIterator[Pool]:
-        """Lend connections to Postgres; whether it answers shows at the first use."""
+        """Lend connections to Postgres; whether it answers shows at the first use.
+
+        Raises:
+            DatabaseUnavailable: it is away.
+            Rejected: it does not have, or not allow, what was asked of it.
+        """
         pool = await connect(self.database_url, most=4)
         try:
-            yield pool
+            with database_errors():
+                yield pool
         finally:
             await pool.close()
 
@@ -113,6 +128,11 @@ async def _exists(connection: Connection) -> None:
             "this NATS server has no event log yet: start the services with `penstock up` or "
             "`penstock run`"
         ) from error
+
+
+def address(url: str) -> str:
+    """Return host and port of one or several addresses, without credentials."""
+    return ",".join(urlsplit(part).netloc.rpartition("@")[2] for part in url.split(","))
 
 
 def nats_version(connection: Connection) -> tuple[int, int, int]:

@@ -10,8 +10,7 @@ from projections.positions import Problem
 from services.cli import output
 from services.cli.exits import NotRunning
 from services.cli.installation import Installation, nats_version
-from services.cli.projected import database_errors
-from services.errors import Permanent, Transient
+from services.errors import ServiceError, Transient
 from services.runtime import registry
 from services.runtime.database import reading, using
 from services.runtime.instance import Instance
@@ -120,19 +119,18 @@ async def _ask_log(connection: Connection, found: Standing) -> None:
 async def _ask_database(here: Installation, found: Standing) -> None:
     try:
         async with here.pool() as pool:
-            with database_errors():
-                async with using(pool) as conn:
-                    cursor = await conn.execute("SELECT current_setting('server_version')")
-                    (found.postgres,) = await cursor.fetchone() or ("?",)
-                    found.projections = await positions.lags(conn, found.log_end)
-                    found.problems = await positions.problems(conn)
-                async with reading(pool, here.tenant) as conn:
-                    active = await runs.listing(conn, here.tenant, active=True, limit=MOST)
-                    letters = await dead_letters.listing(conn, here.tenant, limit=MOST)
+            async with using(pool) as conn:
+                cursor = await conn.execute("SELECT current_setting('server_version')")
+                (found.postgres,) = await cursor.fetchone() or ("?",)
+                found.projections = await positions.lags(conn, found.log_end)
+                found.problems = await positions.problems(conn)
+            async with reading(pool, here.tenant) as conn:
+                active = await runs.listing(conn, here.tenant, active=True, limit=MOST)
+                letters = await dead_letters.listing(conn, here.tenant, limit=MOST)
     except Transient as error:
         found.postgres = "not reachable"
         found.troubles.append(f"PostgreSQL cannot be reached, talk goes on without it: {error}")
-    except Permanent as error:
+    except ServiceError as error:
         found.troubles.append(str(error))
     else:
         found.given_up = len(letters)

@@ -4,12 +4,12 @@ from collections import OrderedDict
 from hashlib import sha256
 from typing import Final, Protocol
 
+import msgspec
+
 from schemas.base import BodyRef, Content
 
 TEXT: Final = "text/plain; charset=utf-8"
-INLINE_BYTES: Final = (
-    12_288  # longest text kept in an event: leaves room for JSON escapes in 64 KiB
-)
+INLINE_BYTES: Final = 8_192  # longest text kept in an event: it fits into 64 KiB even as \u0001
 
 
 class BodyStore(Protocol):
@@ -20,6 +20,7 @@ class BodyStore(Protocol):
 
         Raises:
             LogUnavailable: it could not be stored.
+            LogFull: there is no room for it.
         """
         ...
 
@@ -72,9 +73,10 @@ def reference(body: bytes, media_type: str = TEXT) -> BodyRef:
 
 
 async def content(store: BodyStore, text: str) -> Content:
-    """Return `text` itself while it is short, else a reference to where it is now kept."""
-    body = text.encode()
-    return text if len(body) <= INLINE_BYTES else await store.put(body)
+    """Return `text` itself while it is short in an event, else where it is now kept."""
+    return (
+        text if len(msgspec.json.encode(text)) <= INLINE_BYTES else await store.put(text.encode())
+    )
 
 
 async def text_of(store: BodyStore, content: Content) -> str:

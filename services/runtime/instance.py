@@ -95,7 +95,7 @@ def find(data_dir: Path) -> Instance | None:
 def _read(path: Path) -> Instance | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Instance)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
     except PermissionError:
         raise Rejected(f"{path} belongs to another user") from None

@@ -72,6 +72,7 @@ class Intake:
         subject = _on_wire(to)
         await self.agents.get(to.tenant, to.agent or "")
         message_id = clean(message_id or ids.new())
+        author = Person(id=clean(author.id), name=clean(author.name))
         event = MessageReceived(
             message_id=message_id,
             author=author,

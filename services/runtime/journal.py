@@ -62,6 +62,18 @@ class Journal:
                 self.state = evolve(self.state, newest)
         return self.state
 
+    async def find_end(self) -> None:
+        """Look where the subject ends, for a new run on a subject that other runs have used.
+
+        Raises:
+            Fenced: the run is not new: somebody else has taken it over.
+        """
+        newest = await self.log.last(self.subject)  # where it is stale, the first append notices
+        if newest is not None:
+            self.state = evolve(self.state, newest)
+        if self.state.at:
+            raise Fenced(f"{self.state.run_id} was taken over before its first step")
+
     async def refresh(self, *, after: int | None = None) -> None:
         """Fold what came since."""
         start = self.state.seq if after is None else after

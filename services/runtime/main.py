@@ -1,6 +1,7 @@
 """Start services, stop them on a signal, tell others how they are."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,7 @@ async def supervise(
         loops: By name.
         servers: Tells how the servers are that this process runs.
     """
+    gc.freeze()  # what is imported by now stays; full collections need not walk it
     supervisor = Supervisor(loops, process.stopping, process.clock)
     answering = asyncio.create_task(_answer(process, supervisor, servers))
     try:

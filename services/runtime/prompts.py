@@ -47,6 +47,6 @@ def tools_text(tools: tuple[ToolSpec, ...]) -> str:
     return msgspec.json.encode(tools, order="sorted").decode()
 
 
-def digest(text: str) -> str:
-    """Return the SHA-256 of a text, hexadecimal."""
-    return sha256(text.encode()).hexdigest()
+def digest(text: str | bytes) -> str:
+    """Return the SHA-256 of a text, or of its bytes, hexadecimal."""
+    return sha256(text.encode() if isinstance(text, str) else text).hexdigest()

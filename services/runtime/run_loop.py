@@ -59,6 +59,7 @@ from services.runtime.tool import Tool, ToolOutput
 
 S = TypeVar("S")
 
+WATCH_AFTER_S: Final = 0.5  # runs that are over sooner are not watched at all
 WATCH_S: Final = 2.0  # how often an owner looks whether its run was taken over or stopped
 FAILURE_BACKOFF_S: Final = 5.0  # before a branch or worker asks again, doubled each time
 RECORDED_CALLS_BYTES: Final = 24_576  # tool calls above this go to the object store
@@ -202,24 +203,27 @@ class RunLoop(Generic[S]):
 
     async def _watch(self) -> None:
         """Return when the run's stream holds a takeover or an end that is not ours."""
+        await asyncio.sleep(WATCH_AFTER_S)
         hints = self._with.live.listen(changes(self.run_id))
         hint = asyncio.ensure_future(anext(hints))
         try:
-            while True:
+            while not await self._is_out_of_hand():
                 await asyncio.wait({hint}, timeout=WATCH_S)
                 if hint.done():
                     hint = asyncio.ensure_future(anext(hints))
-                try:
-                    newest = await self._journal.log.last(self._journal.subject)
-                except Transient:
-                    continue
-                if newest is None or newest.seq <= self._journal.state.seq:
-                    continue
-                if newest.envelope.type in {"run_ended", "run_resumed"}:
-                    return
         finally:
             await end(hint)
             await hints.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+    async def _is_out_of_hand(self) -> bool:
+        """Tell whether the newest event says so, as far as it can be had now."""
+        try:
+            newest = await self._journal.log.last(self._journal.subject)
+        except Transient:
+            return False
+        if newest is None or newest.seq <= self._journal.state.seq:
+            return False
+        return newest.envelope.type in {"run_ended", "run_resumed"}
 
     # -- the model ---------------------------------------------------------------------------
 
@@ -238,7 +242,7 @@ class RunLoop(Generic[S]):
             model=request.model,
             prompt=await self._kept(context.system),
             tools=await self._kept(prompts.tools_text(self._specs)),
-            request=prompts.digest(msgspec.json.encode(request).decode()),
+            request=prompts.digest(msgspec.json.encode(request)),
             context=context.at if state.context is None else None,
             note=await content(self._with.bodies, note) if state.note is None else "",
         )

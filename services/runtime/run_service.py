@@ -6,7 +6,7 @@ Never:     talks to people
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
@@ -26,7 +26,7 @@ from services.errors import Permanent, Transient
 from services.runtime import ids
 from services.runtime.agents import Agent, Agents
 from services.runtime.conversations import Conversations
-from services.runtime.event_log import Delivery
+from services.runtime.event_log import Delivery, Handler
 from services.runtime.journal import Journal
 from services.runtime.live import changes
 from services.runtime.run_decider import Finish, Profile
@@ -120,10 +120,19 @@ class RunService(ABC, Generic[S]):
             stop=self._with.equipment.stopping,
         )
 
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return what handles the deliveries of each durable consumer."""
+        return {self.durable: self.handle, self._control: self.handle_cancel}
+
+    @property
+    def _control(self) -> str:
+        return f"{self.durable}_control"
+
     async def control(self) -> None:
         """Consume cancellations; apart, so that they never queue behind work."""
         await self._with.writer.log.consume(
-            f"{self.durable}_control",
+            self._control,
             [PATTERN],
             self.handle_cancel,
             types=frozenset({"cancel_requested"}),

@@ -64,6 +64,8 @@ class Sweep:
         """Look every `EVERY_S`, until stopped."""
         while not self._process.stopping.is_set():
             await self._process.pause(EVERY_S)
+            if self._process.stopping.is_set():
+                return
             try:
                 await self.run_once()
             except ServiceError as error:

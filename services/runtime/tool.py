@@ -5,6 +5,7 @@ Source: docs/adr on durable runs; the policies are requirement R4.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -49,7 +50,16 @@ class Tool(Generic[S, A]):
 
 
 def parameters(arguments: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the JSON Schema of `arguments` with every reference inlined, deterministic."""
+    """Return the JSON Schema of `arguments` with every reference inlined, deterministic.
+
+    It is the caller's own: LiteLLM changes what it is given for some providers.
+    """
+    schema: dict[str, Any] = msgspec.json.decode(_encoded(arguments))
+    return schema
+
+
+@cache
+def _encoded(arguments: type[msgspec.Struct]) -> bytes:
     (schema,), definitions = msgspec.json.schema_components([arguments], ref_template="{name}")
 
     def inline(node: Any) -> Any:  # noqa: ANN401 - JSON Schema is untyped
@@ -59,8 +69,11 @@ def parameters(arguments: type[msgspec.Struct]) -> dict[str, Any]:
             return node
         if "$ref" in node:
             return inline(definitions[node["$ref"]])
-        return {key: inline(value) for key, value in node.items() if key != "title"}
+        kept = {key: inline(value) for key, value in node.items() if key != "title"}
+        if "properties" in node:  # its keys are names of arguments, whatever they are
+            kept["properties"] = {name: inline(it) for name, it in node["properties"].items()}
+        return kept
 
     result: dict[str, Any] = inline(schema)
     result.pop("description", None)
-    return result
+    return msgspec.json.encode(result)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from projections import runs
 from services.runtime.process import Process
+from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
 from services.runtime.run_service import RunParts
 from services.runtime.supervisor import Loop
@@ -47,9 +48,11 @@ def build(process: Process) -> Mapping[str, Loop]:
         ),
         scope_of,
     )
+    retries = Retries(workers.durable, workers.handlers, process.writer("worker"), process.stopping)
     sweep = Sweep("worker", process, workers.handle, runs.stalled)
     return {
         "worker": workers.run,
         "worker control": workers.control,
+        "worker retries": retries.run,
         "worker sweep": sweep.run,
     }

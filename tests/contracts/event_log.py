@@ -16,9 +16,9 @@ ANA = Person(id="portal:ana", name="Ana")
 numbers = count()
 
 
-def message(text="hello", *, id=None):
+def message(text="hello"):
     event = MessageReceived(message_id="m", author=ANA, text=text)
-    return seal(event, id=id or ids.event_id(), at=1, actor="person:ana")
+    return seal(event, id=ids.event_id(), at=1, actor="person:ana")
 
 
 def a_subject():

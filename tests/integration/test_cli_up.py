@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 from time import monotonic
 
+import psycopg
 import pytest
 
 from services.runtime import instance
@@ -102,7 +104,11 @@ def test_services_run_apart_on_the_servers_of_infra(here):
         urls = json.loads(infra.stdout.readline())
         assert urls["nats_url"].startswith("nats://")
         alone = here.run("status")
-        assert alone.code == 3 or "only the servers run" in alone.out
+        assert alone.code == 1
+        assert "only the servers run" in alone.out
+        unmade = here.run("memory", "list")
+        assert unmade.code == 3
+        assert "no event log yet" in unmade.err
         names = ("projector", "channel", "branch", "worker", "api")
         variables = {"PENSTOCK_PORT": str(here.port)}
         with here.running("run", *names, "--json", **variables) as services:
@@ -144,3 +150,55 @@ def test_a_wrong_setting_stops_every_command_with_two(here):
     shown = here.run("config", "show", OPENAI_API_KEY="sk-swordfish")
     assert shown.code == 0
     assert "swordfish" not in shown.out
+
+
+def test_what_was_exported_is_appended_once_to_another_installation(here, tmp_path_factory):
+    path = str(here.cwd / "all.zst")
+    with here.up():
+        assert here.run("chat", "-m", "remember that our release day is Thursday").code == 0
+        exported = here.run("export", path, "--json").document
+    other = place(tmp_path_factory.mktemp("other"))
+    with other.running("infra", "--json") as infra:
+        assert infra.stdout.readline()
+        first = other.run("import", path, "--json").document
+        assert (first["appended"], first["known"]) == (exported["events"], 0)
+        second = other.run("import", path, "--json").document
+        assert (second["appended"], second["known"]) == (0, exported["events"])
+        assert "Thursday" in other.run("trace", "terminal").out
+    damaged = here.cwd / "damaged.zst"
+    damaged.write_bytes((here.cwd / "all.zst").read_bytes()[:-40])
+    with other.up():
+        assert other.run("import", str(damaged)).code == 1
+        question = ("-m", "when is our release day?", "--timeout", "20")
+        said = other.run("chat", "--conversation", "new", *question)
+        assert "Thursday" in said.out, other.run("trace", "new").out
+
+
+def test_a_hole_in_the_archive_is_found_and_filled_from_the_log(here):
+    with here.up():
+        assert here.run("chat", "-m", "hello").code == 0
+        found = instance.find(here.data_dir)
+        with psycopg.connect(found.database_url, autocommit=True) as conn:
+            conn.execute("DELETE FROM archive WHERE seq IN (2, 3)")
+        broken = here.run("verify")
+        assert broken.code == 1
+        assert "2 to 3 (2): only in the log" in broken.out
+        repaired = here.run("verify", "--repair", "archive", "--json")
+        assert repaired.code == 0
+        assert repaired.document["restored"] == 2
+
+
+def test_a_log_that_was_lost_is_restored_from_its_archive(here):
+    with here.up():
+        assert here.run("chat", "-m", "remember that our release day is Thursday").code == 0
+        before = here.run("events", "--limit", "0", "--json").lines
+    shutil.rmtree(here.data_dir / "nats" / "store")
+    with here.running("infra", "--json") as infra:
+        assert infra.stdout.readline()
+        restored = here.run("verify", "--repair", "log", "--json")
+        assert restored.code == 0, restored.err
+        assert restored.document["restored"] == len(before)
+        assert here.run("events", "--limit", "0", "--json").lines == before
+    with here.up():
+        said = here.run("chat", "--conversation", "other", "-m", "when is our release day?")
+        assert "Thursday" in said.out

@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -14,13 +15,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+import pytest
+
 from schemas.channel import Person, ReplySent
 from schemas.subjects import Subject, matching
 from services.runtime.agents import Agents
 from services.runtime.bodies import text_of
 from services.runtime.clock import SystemClock
 from services.runtime.embedded.server import LAUNCH
-from services.runtime.event_log import Recorded
+from services.runtime.event_log import EVERYTHING, Recorded
 from services.runtime.intake import Intake, Receipt
 from services.runtime.jetstream.bodies import JetStreamBodies
 from services.runtime.jetstream.connection import Connection
@@ -32,6 +36,9 @@ READY_S = 60.0  # services start slowly while many start at once
 DRAIN_S = 15.0
 PERSON = Person(id="portal:p", name="person")
 EVERYBODY = "channel+branch+worker+projector"
+BROKEN_OFF = pytest.mark.filterwarnings(  # nats-py forgets a connection whose server dies under it
+    r"ignore:.*StreamWriter\.__del__:pytest.PytestUnraisableExceptionWarning"
+)
 
 
 @dataclass
@@ -107,6 +114,18 @@ class Fleet:
             service = min(services, key=lambda name: (self.kills[name], chance.random()))
             await self.kill(chance.choice([s for s in self.slots if s.services == service]))
 
+    async def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the command line to its end."""
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "services.cli", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=READY_S,
+            check=False,
+        )
+
     async def stop(self) -> list[int]:
         """SIGTERM everything; return the exit codes."""
         for slot in self.slots:
@@ -132,6 +151,7 @@ class Installation:
     log: JetStreamLog
     bodies: JetStreamBodies
     intake: Intake
+    connection: Connection
 
     async def say(self, text: str, *, room: str = "room", key: str | None = None) -> Receipt:
         return await self.intake.message(in_room(room), author=PERSON, text=text, message_id=key)
@@ -172,6 +192,21 @@ class Installation:
         await until(there, timeout_s=timeout_s)
         return found[0]
 
+    async def caught_up(self) -> None:
+        """Wait until every read model is at the end of the log."""
+
+        async def at_the_end() -> bool:
+            last = await self.log.last(EVERYTHING, fresh=True)
+            url = self.fleet.environment["PENSTOCK_DATABASE_URL"]
+            try:
+                async with await psycopg.AsyncConnection.connect(url) as connection:
+                    rows = await connection.execute("SELECT seq FROM projection_positions")
+                    return all(seq >= last.seq for (seq,) in await rows.fetchall())
+            except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
+                return False
+
+        await until(at_the_end, timeout_s=30)
+
 
 def in_room(room: str) -> Subject:
     """Return the conversation of this name."""
@@ -202,7 +237,8 @@ async def installation(
         await fleet.start(replicas)
         agents = Agents(log)
         await until(_any_agent(agents), timeout_s=READY_S)
-        yield Installation(fleet, log, bodies, Intake(_people(log), bodies, agents))
+        intake = Intake(_people(log), bodies, agents)
+        yield Installation(fleet, log, bodies, intake, connection)
     finally:
         await fleet.destroy()
         await connection.close()

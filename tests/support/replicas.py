@@ -106,6 +106,8 @@ class Shared:
         self.hook: Hook = nothing
         self.points: list[Point] = []
         """Everything that was reached, by whomever."""
+        self.stored_by: dict[int, Replica] = {}
+        """Which process stored an event, by sequence."""
 
     @property
     def outside(self) -> Writer:
@@ -266,6 +268,7 @@ class MortalLog:
             storing.close()
             raise
         seq = await storing
+        self._replica.shared.stored_by.setdefault(seq, self._replica)
         await self._replica.reach(Point("after", envelope.type, subject))
         return seq
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from signal import SIGKILL
 
 import nats
@@ -143,25 +144,30 @@ class NatsCluster:
         return True
 
 
+async def start_cluster(stack: AsyncExitStack, directory: Path, size: int = 3) -> NatsCluster:
+    """Start servers that know one another; `stack` stops them."""
+    routes = [choose() for _ in range(size)]
+    peers = ", ".join(f'"nats://{HOST}:{port}"' for port in routes)
+    servers = []
+    for number, port in enumerate(routes, 1):
+        place = directory / f"n{number}"
+        place.mkdir()
+        private.write(place / "password", "cluster")
+        block = f'cluster {{ name: c, listen: "{HOST}:{port}", routes: [{peers}] }}'
+        server = EmbeddedNats(place, sync=SYNC, name=f"n{number}", extra=block)
+        stack.push_async_callback(server.stop)
+        servers.append(server)
+    await asyncio.gather(*(server.start() for server in servers))
+    cluster = NatsCluster(servers)
+    await until(cluster.has_leader, timeout_s=30)
+    return cluster
+
+
 @pytest.fixture
 async def nats_cluster(tmp_path):
     async with AsyncExitStack() as stack:
 
         async def start(size: int = 3) -> NatsCluster:
-            routes = [choose() for _ in range(size)]
-            peers = ", ".join(f'"nats://{HOST}:{port}"' for port in routes)
-            servers = []
-            for number, port in enumerate(routes, 1):
-                directory = tmp_path / f"n{number}"
-                directory.mkdir()
-                private.write(directory / "password", "cluster")
-                block = f'cluster {{ name: c, listen: "{HOST}:{port}", routes: [{peers}] }}'
-                server = EmbeddedNats(directory, sync=SYNC, name=f"n{number}", extra=block)
-                stack.push_async_callback(server.stop)
-                servers.append(server)
-            await asyncio.gather(*(server.start() for server in servers))
-            cluster = NatsCluster(servers)
-            await until(cluster.has_leader, timeout_s=30)
-            return cluster
+            return await start_cluster(stack, tmp_path, size)
 
         yield start

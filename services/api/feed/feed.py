@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from schemas.base import RunId
 from schemas.channel import ChannelEvent, ReplySent
@@ -21,6 +22,7 @@ from services.api.feed.happened import Shown, name_of
 from services.api.feed.settled import is_settled
 from services.errors import ServiceError
 from services.runtime.cancelling import end
+from services.runtime.conversation import Conversation, evolve
 from services.runtime.event_log import EVERYTHING, Recorded
 from services.runtime.live import TextDelta, deltas
 from services.runtime.process import Process
@@ -50,7 +52,7 @@ class Feed:
         self._process = process
         self._conversation = conversation
         self._after = after
-        self._front = 0
+        self._state = Conversation()
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(ROOM)
         self._answered: OrderedDict[RunId, None] = OrderedDict()
         self._restarted = False
@@ -67,7 +69,7 @@ class Feed:
             # The reader knows another log, one that was here before: begin anew.
             self._after, self._restarted = 0, True
         state = await self._process.conversations.newest(self._conversation)
-        self._front = state.seq
+        self._state = replace(state, entries=())
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the text of the stream until the process stops; after `open`."""
@@ -113,8 +115,8 @@ class Feed:
 
     async def _follow(self) -> None:
         """Tell what is recorded, from behind `after` on, for ever."""
-        if self._after >= self._front:
-            await self._tell_if_settled(self._front)
+        if self._after >= self._state.seq:
+            await self._tell_if_settled()
         whole = matching(*self._conversation[:4])
         async with _closing(self._process.log.tail(whole, after=self._after)) as records:
             async for recorded in records:
@@ -132,16 +134,21 @@ class Feed:
             self._remember(event.turn_id)
         if body is not None:
             await self._chunks.put(_chunk(name_of(event), body, recorded.seq))
-        if isinstance(event, ChannelEvent) and recorded.seq >= self._front:
-            await self._tell_if_settled(recorded.seq)
+        if isinstance(event, ChannelEvent):
+            await self._fold(recorded)
 
-    async def _tell_if_settled(self, seq: int) -> None:
+    async def _fold(self, recorded: Recorded) -> None:
+        """Keep up with the conversation; what came before the stream was opened is known."""
+        if recorded.seq > self._state.seq:
+            self._state = evolve(self._state, recorded, keep=1)
+        if recorded.seq == self._state.seq:
+            await self._tell_if_settled()
+
+    async def _tell_if_settled(self) -> None:
         """Say so when the conversation rests, behind everything that led to it."""
-        state = await self._process.conversations.at_least(self._conversation, seq)
-        self._front = state.seq
         most = self._process.config.channel.max_retriggers
-        if state.seq <= seq and is_settled(state, max_retriggers=most):
-            await self._chunks.put(_chunk("settled", Notice(seq=state.seq)))
+        if is_settled(self._state, max_retriggers=most):
+            await self._chunks.put(_chunk("settled", Notice(seq=self._state.seq)))
 
     async def _listen(self) -> None:
         """Tell what is being written; what finds no room is dropped."""

@@ -1,13 +1,11 @@
 """The servers: are they there, which are they, do they keep what they acknowledge."""
 
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
 
 from services.cli.checks.finding import Finding, fail, ok, warn
 from services.cli.exits import NotRunning
-from services.cli.installation import Installation, nats_version
-from services.cli.projected import database_errors
-from services.errors import Permanent, ServiceError, Transient
+from services.cli.installation import Installation, address, nats_version
+from services.errors import ServiceError, Transient
 from services.runtime.database import using
 
 OLDEST_NATS = (2, 12, 0)  # atomic batches
@@ -30,7 +28,7 @@ async def _nats(here: Installation) -> Finding:
     try:
         async with here.connection() as connection:
             version = nats_version(connection)
-            found = f"{'.'.join(map(str, version))} at {_place(url)}"
+            found = f"{'.'.join(map(str, version))} at {address(url)}"
             if version < OLDEST_NATS:
                 return fail("nats", found, "Use NATS 2.12 or later: it appends batches at once.")
             await connection.ask("$JS.API.INFO", b"")
@@ -38,7 +36,7 @@ async def _nats(here: Installation) -> Finding:
         return fail("nats", f"no JetStream: {error}", "Start nats-server with `jetstream` enabled.")
     except ServiceError as error:
         fix = "Start it, or correct PENSTOCK_NATS_URL."
-        return fail("nats", f"{_place(url)}: {error}", fix)
+        return fail("nats", f"{address(url)}: {error}", fix)
     return ok("nats", found)
 
 
@@ -64,20 +62,18 @@ async def _postgres(here: Installation) -> AsyncIterator[Finding]:
         yield ok("postgres server", "embedded, does not run now; `penstock up` starts it")
         return
     try:
-        async with here.pool() as pool:
-            with database_errors():
-                async with using(pool) as conn:
-                    cursor = await conn.execute(
-                        "SELECT current_setting('server_version_num')::int, "
-                        "current_setting('server_version'), "
-                        "EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector')"
-                    )
-                    number, version, has_vector = await cursor.fetchone() or (0, "?", False)
-    except (Transient, Permanent) as error:
+        async with here.pool() as pool, using(pool) as conn:
+            cursor = await conn.execute(
+                "SELECT current_setting('server_version_num')::int, "
+                "current_setting('server_version'), "
+                "EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector')"
+            )
+            number, version, has_vector = await cursor.fetchone() or (0, "?", False)
+    except ServiceError as error:
         fix = "Start it, or correct PENSTOCK_DATABASE_URL."
-        yield fail("postgres server", f"{_place(url)}: {error}", fix)
+        yield fail("postgres server", f"{address(url)}: {error}", fix)
         return
-    found = f"{version} at {_place(url)}"
+    found = f"{version} at {address(url)}"
     if number < OLDEST_POSTGRES:
         yield fail("postgres server", found, "Use PostgreSQL 15 or later.")
     else:
@@ -86,8 +82,3 @@ async def _postgres(here: Installation) -> AsyncIterator[Finding]:
         yield ok("pgvector", "available")
     else:
         yield warn("pgvector", "not installed", "Install the extension `vector` on that server.")
-
-
-def _place(url: str) -> str:
-    """Return host and port of one or several addresses, without credentials."""
-    return ",".join(urlsplit(part).netloc.rpartition("@")[2] for part in url.split(","))

@@ -5,7 +5,6 @@ from services.cli import output
 from services.cli.exits import FAILED, OK, Misused
 from services.cli.installation import Installation
 from services.cli.options import Options
-from services.cli.projected import database_errors
 from services.projector.check import Checked, check
 from services.projector.rebuild import Rebuilt, UnknownProjection, rebuild
 from services.projector.source import ArchiveSource, LogSource, Source
@@ -28,11 +27,10 @@ async def run(options: Rebuild) -> int:
     here = Installation(options)
     async with here.log() as log, here.pool() as pool:
         source: Source = ArchiveSource(pool) if options.from_archive else LogSource(log)
-        with database_errors():
-            await migrate(pool, MIGRATIONS)
-            if options.check:
-                return await _check(pool, names, source, as_json=options.json)
-            return await _rebuild(pool, names, source, options)
+        await migrate(pool, MIGRATIONS)
+        if options.check:
+            return await _check(pool, names, source, as_json=options.json)
+        return await _rebuild(pool, names, source, options)
 
 
 def _names(options: Rebuild) -> list[str]:

@@ -7,7 +7,6 @@ from services.cli import output, selection
 from services.cli.exits import OK, Misused
 from services.cli.installation import Installation
 from services.cli.options import Options
-from services.cli.projected import database_errors
 from services.errors import Rejected
 from services.projector.exporting import export
 from services.projector.importing import import_file
@@ -69,9 +68,8 @@ async def import_from(options: Import) -> int:
         log, bodies = JetStreamLog(connection), JetStreamBodies(connection)
         await log.create(replicas=here.config.log.replicas)
         await bodies.create(replicas=here.config.log.replicas)
-        with database_errors():
-            await migrate(pool, MIGRATIONS)
-            imported = await import_file(log, bodies, pool, options.file.expanduser())
+        await migrate(pool, MIGRATIONS)
+        imported = await import_file(log, bodies, pool, options.file.expanduser())
     if options.json:
         output.document(imported)
     else:

@@ -6,7 +6,6 @@ from services.cli import output
 from services.cli.exits import FAILED, OK
 from services.cli.installation import Installation
 from services.cli.options import Options
-from services.cli.projected import database_errors
 from services.errors import Rejected
 from services.projector.verify import Gap, Verified, restore_archive, restore_log, verify as compare
 from services.runtime.database import Pool
@@ -32,13 +31,15 @@ class Verify(Options):
 async def verify(options: Verify) -> int:
     """Compare, and repair if asked."""
     here = Installation(options)
-    async with here.log() as log, here.pool() as pool, here.connection() as connection:
-        with database_errors():
+    async with here.pool() as pool, here.connection() as connection:
+        log = JetStreamLog(connection)
+        if options.repair == "log":
+            await log.create(replicas=here.config.log.replicas)  # it may be lost as a whole
+        found = await compare(log, pool)
+        restored = None
+        if options.repair:
+            restored = await _repair(options.repair, log, pool, connection, found.gaps)
             found = await compare(log, pool)
-            restored = None
-            if options.repair:
-                restored = await _repair(options.repair, log, pool, connection, found.gaps)
-                found = await compare(log, pool)
     if options.json:
         output.document({"verified": found, "restored": restored})
     else:

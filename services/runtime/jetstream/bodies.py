@@ -6,13 +6,13 @@ from typing import Final
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import ObjectMeta, ObjectStoreConfig, StorageType
-from nats.js.errors import BadRequestError, Error as JetStreamError, ObjectNotFoundError
+from nats.js.errors import APIError, BadRequestError, Error as JetStreamError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
 from schemas.base import BodyRef
-from services.errors import LogUnavailable, Permanent
+from services.errors import LogFull, LogUnavailable, Permanent
 from services.runtime.bodies import TEXT, reference
-from services.runtime.jetstream.connection import Connection
+from services.runtime.jetstream.connection import FULL, Connection
 from services.runtime.jetstream.reading import Reader
 
 BUCKET: Final = "bodies"
@@ -43,6 +43,10 @@ class JetStreamBodies:
             store = await self._bucket()
             if not await self._has(store, ref):
                 await store.put(ref.sha256, body, meta=ObjectMeta(description=media_type))
+        except APIError as error:
+            if error.err_code in FULL:
+                raise LogFull(f"object store: {error.description}") from error
+            raise LogUnavailable(f"object store: {error!r}") from error
         except (NatsError, JetStreamError, TimeoutError) as error:
             raise LogUnavailable(f"object store: {error!r}") from error
         return ref

@@ -39,6 +39,7 @@ FAILURES = (
     "refused",
     "rejected",
     "interrupted",
+    "stopped",
     "unknown ",
     "no such",
     "not found",

@@ -19,6 +19,11 @@ NOTES: Final = ("[note]", "[nudge]", "[repair]", "[limit]", "[system]")
 _RESULT: Final = re.compile(
     r"^\[result of (?P<kind>branch|worker) (?P<id>[^\]]+)\](?: \((?P<outcome>\w+)\))?\n?"
 )
+_DONE: Final = re.compile(
+    r"^\[(?:you (?:started branch|told worker|sent the file|reacted with)|worker \S+ was started"
+    r"|a stop was asked of)[^\]\n]*\] "
+)
+"""What the conversation shows as done by us, or asked of us: nobody's words."""
 _SAID: Final = re.compile(r"^\[(?P<author>[^\]\n]{1,80})\] ?(?P<text>.*)$")
 _RUN: Final = re.compile(r"^- (?P<kind>worker|branch) (?P<id>\S+?): (?P<rest>.*)$", re.MULTILINE)
 
@@ -106,7 +111,9 @@ def _spoken(messages: Sequence[Message]) -> list[Message]:
     return [
         message
         for message in messages
-        if message.role != "system" and not _is(message, STATUS, *NOTES)
+        if message.role != "system"
+        and not _is(message, STATUS, *NOTES)
+        and not (message.role == "user" and _DONE.match(message.content))
     ]
 
 

@@ -1,6 +1,13 @@
 """The log file grows to its size and is moved aside."""
 
+import io
+import json
+import logging
+
+import structlog
+
 from services.cli.log_file import LogFile
+from services.runtime import logs
 
 
 def test_lines_are_in_the_file_at_once(tmp_path):
@@ -34,3 +41,23 @@ def test_what_cannot_be_encoded_is_replaced(tmp_path):
     with LogFile(path) as file:
         file.write("a\ud800b\n")
     assert path.read_text() == "a?b\n"
+
+
+def test_warnings_are_also_said_to_a_person_without_their_traceback(tmp_path):
+    terminal = io.StringIO()
+    with LogFile(tmp_path / "penstock.log") as file:
+        logs.configure(service="test", format="json", stream=file, echo=terminal)
+        structlog.get_logger().info("quiet")
+        try:
+            int("inside")
+        except ValueError:
+            structlog.get_logger().exception("loud")
+        logging.getLogger("library").warning("from a library")
+    lines = (tmp_path / "penstock.log").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["quiet", "loud", "from a library"]
+    assert "inside" in lines[1]
+    said = terminal.getvalue()
+    assert "loud" in said
+    assert "from a library" in said
+    assert "quiet" not in said
+    assert "inside" not in said

@@ -15,10 +15,15 @@ def database_errors() -> Iterator[None]:
 
     Raises:
         DatabaseUnavailable: it is away.
-        Rejected: it does not allow what was asked.
+        Rejected: it does not have, or not allow, what was asked of it.
     """
     try:
         yield
+    except psycopg.errors.UndefinedTable as error:
+        raise Rejected(
+            "the read models have not been made yet: start the projector, with `penstock up` or "
+            "`penstock run projector`"
+        ) from error
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"PostgreSQL does not answer: {error}") from error
     except psycopg.Error as error:
