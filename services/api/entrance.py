@@ -1,5 +1,6 @@
 """The one way in, before any route: the gate, headers that every answer carries, and counting."""
 
+from collections.abc import Iterable
 from email.utils import formatdate
 from time import perf_counter
 from typing import Final
@@ -9,7 +10,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from services.api.door.gate import Gate, Knock
-from services.api.faults import answer_to
+from services.api.faults import InvalidName, answer_to
 from services.api.metrics import Meter
 from services.errors import Rejected
 from services.runtime.clock import Clock
@@ -53,6 +54,7 @@ class Entrance:
 
         try:
             scope["state"]["caller"] = self._gate.admit(_knock(scope))
+            _check_path(scope)
         except Rejected as refusal:
             await _refuse(refusal, sending)
         else:
@@ -61,9 +63,9 @@ class Entrance:
             route = scope.get("path_template") or UNMATCHED
             self._meter.count(scope["method"], route, status, perf_counter() - started)
 
-    def _completed(self, headers: object) -> list[tuple[bytes, bytes]]:
-        given = [(bytes(name).lower(), bytes(value)) for name, value in headers]  # type: ignore[attr-defined]  # pairs of bytes
-        names = {name for name, _ in given}
+    def _completed(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        given = list(headers)
+        names = {name.lower() for name, _ in given}
         date = formatdate(self._clock.now() / 1_000_000, usegmt=True).encode()
         return [
             *given,
@@ -80,6 +82,12 @@ async def _refuse(refusal: Rejected, send: Send) -> None:
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _check_path(scope: HTTPScope) -> None:
+    """Refuse a slash within a name: decoded, it would be a step of another path."""
+    if b"%2f" in scope["raw_path"].lower():
+        raise InvalidName("a name cannot have a slash in it: choose another, for example with `-`")
 
 
 def _knock(scope: HTTPScope) -> Knock:

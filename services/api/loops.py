@@ -3,11 +3,15 @@
 import socket
 from collections.abc import Mapping
 
+import structlog
+
 from services.api.app import create_app
 from services.api.options import ApiOptions
 from services.api.server import listen, serve
 from services.runtime.process import Process
 from services.runtime.supervisor import Loop
+
+log = structlog.get_logger()
 
 
 def build(process: Process, options: ApiOptions | None = None) -> Mapping[str, Loop]:
@@ -23,6 +27,8 @@ def build(process: Process, options: ApiOptions | None = None) -> Mapping[str, L
     config = process.config
     app = create_app(process, options or ApiOptions())
     first: list[socket.socket] = [listen(config.host, config.port)]
+
+    log.info("api.listening", host=config.host, port=config.port)
 
     async def run() -> None:
         listener = first.pop() if first else listen(config.host, config.port)

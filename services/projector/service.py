@@ -35,7 +35,7 @@ from services.runtime.event_log import EVERYTHING, EventLog
 LEADER_LOCK: Final = 0x50524F4A  # key of the advisory lock: never change
 STANDBY_S: Final = 1.0  # how often a replica looks whether it may lead
 BATCH: Final = 1_000  # events a transaction
-LINGER_S: Final = 0.02  # how long an event may wait for company
+LINGER_S: Final = 0.05  # how long an event may wait for company
 IDLE_S: Final = 1.0  # of silence, after which newcomers are looked for
 COMPARE_EVERY: Final = 10  # silences between two looks at the end of the log
 NEAR: Final = 1_000  # events behind: nearer ones follow the shared tail, others catch up first

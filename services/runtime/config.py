@@ -441,8 +441,9 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     token: Annotated[
         Secret | None,
         Meta(
-            description="Bearer token for clients. None is possible on loopback only, where "
-            "`penstock up` makes one for each start."
+            description="Bearer token for clients. None is possible on loopback only: one is made "
+            "and kept in the file `api-token` of the data directory, and under `penstock up` "
+            "programs on this machine then need none."
         ),
     ] = None
     allowed_hosts: Annotated[

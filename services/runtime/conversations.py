@@ -106,10 +106,13 @@ class Conversations:
             async with lock:
                 state = self._folds.get(key) or await self._from_snapshot(key)
                 folded = 0
-                stream = self._log.read(key, after=state.seq, until=until, fresh=fresh)
-                async for recorded in stream:
+                async for recorded in self._log.read(key, after=state.seq, fresh=fresh):
                     state = evolve(state, recorded, keep=self._keep)
                     folded += 1
+                if until is not None and state.seq < until:  # a replica that lags served us
+                    async for recorded in self._log.read(key, after=state.seq, until=until):
+                        state = evolve(state, recorded, keep=self._keep)
+                        folded += 1
                 self._remember(key, state)
                 if folded:
                     await self._maybe_save(key, state, folded)
@@ -119,7 +122,9 @@ class Conversations:
                 self._locks.pop(key, None)
 
     def _remember(self, key: str, state: Conversation) -> None:
-        self._folds[key] = state
+        known = self._folds.get(key)
+        if known is None or known.seq < state.seq:
+            self._folds[key] = state
         self._folds.move_to_end(key)
         if len(self._folds) > CACHED:
             old, _ = self._folds.popitem(last=False)

@@ -54,6 +54,7 @@ async def connect(url: str, *, most: int = 8, wait_s: float = WAIT_S) -> Pool:
         min_size=0,
         max_size=most,
         timeout=wait_s,
+        reconnect_timeout=wait_s,  # else its pauses grow to minutes while the database is away
         open=False,
         check=AsyncConnectionPool.check_connection,
         kwargs={"application_name": "penstock"},

@@ -133,9 +133,7 @@ async def measure(say: Say, times: Times, model_url: str) -> Spans:
     for window in range(WINDOWS):
         turns = await crowd(say, f"w{window}", WINDOW_S)
         asked, told = times.spans(await _model_times(model_url))
-        windows.append(
-            (*_percentiles(asked), *_percentiles(told), turns / (WINDOW_S + THINK_S[1]))
-        )
+        windows.append((*_percentiles(asked), *_percentiles(told), turns / (WINDOW_S + THINK_S[1])))
     return Spans(*(median(values) for values in zip(*windows, strict=True)))
 
 

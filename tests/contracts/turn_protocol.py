@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, defaultdict
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -50,6 +50,8 @@ MOODS = {
     "away": lambda: ModelUnavailable("busy"),
 }
 INDEX = st.integers(0, 99)
+NUMBER = st.integers(0, REPLICAS - 1)
+STEPS = st.integers(0, 16)
 _HANDLING: ContextVar["Handling | None"] = ContextVar("handling", default=None)
 
 
@@ -59,12 +61,12 @@ class Handling:
 
     due: Due
     replica: Replica
-    gates: list[asyncio.Future] = field(default_factory=list)
+    gate: asyncio.Future | None = None
     task: asyncio.Task | None = None
 
     @property
     def stands_still(self) -> bool:
-        return any(not gate.done() for gate in self.gates)
+        return self.gate is not None and not self.gate.done()
 
 
 class TurnProtocol(RuleBasedStateMachine):
@@ -90,7 +92,6 @@ class TurnProtocol(RuleBasedStateMachine):
         self.seen = 0
         self.said = 0
         self.mood = "reply"
-        self.in_a_hurry = False
         self.run(self.shared.define())
 
     async def open_log(self) -> EventLog:
@@ -126,25 +127,32 @@ class TurnProtocol(RuleBasedStateMachine):
         self.mood = mood
 
     @precondition(lambda self: self.owed)
-    @rule(which=INDEX, replica=st.integers(0, REPLICAS - 1))
-    def a_replica_gets_a_delivery(self, which, replica):
-        self.run(self.start(self.owed.pop(which % len(self.owed)), self.replicas[replica]))
+    @rule(which=INDEX, replica=NUMBER, steps=STEPS)
+    def a_replica_gets_a_delivery(self, which, replica, steps):
+        due = self.owed.pop(which % len(self.owed))
+        self.run(self.start(due, self.replicas[replica], steps))
 
     @precondition(lambda self: self.standing)
-    @rule(which=INDEX, steps=st.integers(1, 4))
+    @rule(which=INDEX, steps=STEPS)
     def a_replica_goes_on(self, which, steps):
-        handling = self.standing[which % len(self.standing)]
-        for _ in range(steps):
-            if handling.stands_still:
-                self.run(self.go_on(handling))
+        self.run(self.go_on(self.standing[which % len(self.standing)], steps))
+
+    @precondition(lambda self: self.standing)
+    @rule(which=INDEX, steps=STEPS)
+    def another_replica_goes_on(self, which, steps):
+        self.a_replica_goes_on(which, steps)
 
     @precondition(lambda self: self.handlings)
-    @rule(which=INDEX)
-    def a_delivery_runs_out_while_its_replica_stands_still(self, which):
-        due = self.handlings[which % len(self.handlings)].due
-        self.owe_again(due)
+    @rule(which=INDEX, other=st.integers(1, REPLICAS - 1), steps=STEPS)
+    def a_delivery_runs_out_while_its_replica_stands_still(self, which, other, steps):
+        handling = self.handlings[which % len(self.handlings)]
+        if handling.due.recorded.seq in self.acknowledged:
+            return
+        number = self.replicas.index(handling.replica)
+        due = replace(handling.due, attempt=handling.due.attempt + 1)
+        self.run(self.start(due, self.replicas[(number + other) % REPLICAS], steps))
 
-    @rule(replica=st.integers(0, REPLICAS - 1))
+    @rule(replica=NUMBER)
     def a_replica_dies(self, replica):
         self.run(self.kill(replica))
 
@@ -167,7 +175,7 @@ class TurnProtocol(RuleBasedStateMachine):
         self.append(RetryRequested(turn_id=turn_id))
 
     @precondition(lambda self: not self.handlings and self.state().turn)
-    @rule(replica=st.integers(0, REPLICAS - 1))
+    @rule(replica=NUMBER)
     def an_open_turn_that_nobody_holds_is_swept_up(self, replica):
         self.run(self.sweep(replica))
 
@@ -195,7 +203,6 @@ class TurnProtocol(RuleBasedStateMachine):
 
     async def come_to_rest(self) -> None:
         """Let everybody go on, one after the other, until nothing is left to be done."""
-        self.in_a_hurry = True
         self.mood = "reply"
         for _ in range(400):
             await self.look()
@@ -250,13 +257,14 @@ class TurnProtocol(RuleBasedStateMachine):
         if due.recorded.seq not in self.acknowledged:
             self.owed.append(replace(due, attempt=due.attempt + 1))
 
-    async def start(self, due: Due, replica: Replica) -> None:
+    async def start(self, due: Due, replica: Replica, steps: int = 0) -> None:
         if due.recorded.seq in self.acknowledged:
             return
         handling = Handling(due, replica)
         handling.task = asyncio.create_task(self.handle(handling))
         self.handlings.append(handling)
         await self.until_all_stand_still()
+        await self.go_on(handling, steps)
 
     async def handle(self, handling: Handling) -> None:
         _HANDLING.set(handling)
@@ -281,20 +289,20 @@ class TurnProtocol(RuleBasedStateMachine):
         handling = _HANDLING.get()
         if handling is None:
             return
-        gate = asyncio.get_running_loop().create_future()
-        handling.gates = [gate]
-        await gate
+        handling.gate = asyncio.get_running_loop().create_future()
+        await handling.gate
 
-    async def go_on(self, handling: Handling) -> None:
-        for gate in handling.gates:
-            if not gate.done():
-                gate.set_result(None)
-        await self.until_all_stand_still()
+    async def go_on(self, handling: Handling, steps: int = 1) -> None:
+        for _ in range(steps):
+            if not handling.stands_still:
+                return
+            handling.gate.set_result(None)
+            await self.until_all_stand_still()
 
     async def until_all_stand_still(self) -> None:
         async with asyncio.timeout(20):
             while any(not (h.task.done() or h.stands_still) for h in self.handlings):
-                await asyncio.sleep(self.pause_s)
+                await asyncio.sleep(self.pause_s)  # noqa: ASYNC110 - they move by themselves
         for handling in [h for h in self.handlings if h.task.done()]:
             self.handlings.remove(handling)
             with suppress(Killed, asyncio.CancelledError):

@@ -129,7 +129,7 @@ async def test_what_is_no_json_is_refused(portal, body):
     assert response.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("name", ["x" * 65, "X" * 40, "a%00b", "a%0Ab", "%E2%80%AE"])
+@pytest.mark.parametrize("name", ["x" * 65, "X" * 40, "a%00b", "a%0Ab", "%E2%80%AE", "a%2Fb"])
 async def test_an_impossible_name_is_refused_with_the_reason(portal, name):
     for path in ("messages", "stream", ""):
         response = await portal.http.get(f"{portal.place(name)}/{path}")

@@ -3,16 +3,19 @@
 import asyncio
 import signal
 import socket
+from contextlib import suppress
 
 import httpx
 import msgspec
 import pytest
 
+from services.api import loops
 from services.api.server import CannotListen, listen, serve
-from services.runtime import database
+from services.runtime import database, settings
 from services.runtime.embedded.ports import choose
 from services.runtime.embedded.servers import Urls
 from services.runtime.jetstream import connection
+from services.runtime.process import opened
 from tests.support.portal import opened_portal, portal_maker  # noqa: F401 - found by name
 from tests.support.servers import kill, until
 
@@ -136,6 +139,38 @@ async def test_a_taken_port_stops_the_start(own_nats, own_postgres, tmp_path):
         with pytest.raises(CannotListen):
             async with opened_portal(tmp_path, urls, services=(), PENSTOCK_PORT=port):
                 pass
+
+
+def test_no_answer_waits_for_the_one_before_to_be_acknowledged():
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_loop_that_failed_listens_again(own_nats, own_postgres, tmp_path):
+    urls = Urls(nats=own_nats.url, database=own_postgres.url)
+    port = choose()
+    variables = {"PENSTOCK_DATA_DIR": str(tmp_path), "PENSTOCK_PORT": str(port)}
+    async with (
+        opened(settings.load(environ=variables), urls) as process,
+        httpx.AsyncClient() as http,
+    ):
+
+        async def answered():
+            with suppress(httpx.HTTPError):
+                return (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
+
+        run = loops.build(process)["api"]
+        first = asyncio.create_task(run())
+        await until(answered)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert not await answered()
+        again = asyncio.create_task(run())
+        await until(answered)
+        process.stopping.set()
+        await again
 
 
 async def test_connections_wait_from_the_moment_that_the_port_is_ours():

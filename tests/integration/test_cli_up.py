@@ -171,7 +171,8 @@ def test_what_was_exported_is_appended_once_to_another_installation(here, tmp_pa
         assert other.run("import", str(damaged)).code == 1
         question = ("-m", "when is our release day?", "--timeout", "20")
         said = other.run("chat", "--conversation", "new", *question)
-        assert "Thursday" in said.out, other.run("trace", "new").out
+        assert said.code == 0, other.run("trace", "new").out + said.err
+        assert "Thursday" in said.out
 
 
 def test_a_hole_in_the_archive_is_found_and_filled_from_the_log(here):

@@ -17,6 +17,10 @@ from services.runtime.embedded.server import Command, EmbeddedServer, ServerFail
 USER: Final = "penstock"
 MEMORY: Final = "256MiB"  # soft limit of the Go heap; bounds what reading the whole log leaves
 HANDSHAKE_S: Final = 1.0
+STARTING: Final = "Starting nats-server"  # what it logs first
+DISK_FULL: Final = "no space left on device"  # after this it never writes again by itself
+LOOKED_AT: Final = 65_536  # bytes at the end of its log
+ROOM_BYTES: Final = 64 * 1024 * 1024  # free space that makes another try worth it, or 5 %
 DISK_SHARE: Final = 0.9  # of what is free; the rest lets us stop in order and say that it is full
 
 CONFIG: Final = """\
@@ -123,6 +127,12 @@ class EmbeddedNats(EmbeddedServer):
             async with asyncio.timeout(HANDSHAKE_S):
                 return await self._greet()
         return False
+
+    def _is_stuck(self) -> bool:
+        """Return whether it has given up writing on a full disk that is full no more."""
+        _, _, said = self._log_tail(LOOKED_AT).rpartition(STARTING)
+        disk = shutil.disk_usage(self._store)
+        return DISK_FULL in said and disk.free > min(ROOM_BYTES, disk.total // 20)
 
     async def _greet(self) -> bool:
         reader, writer = await asyncio.open_connection(HOST, self.port)

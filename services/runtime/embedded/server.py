@@ -3,7 +3,7 @@
 Starts:    on a free port, the same one as last time while nobody else took it
 Dies:      with us, by the parent-death signal where there is one; an orphan of the same directory
            is found by its pid file and its command line, and stopped, at the next start
-Restarts:  when it dies while it is kept: on the same port, with growing delays
+Restarts:  when it dies or is stuck while it is kept: on the same port, with growing delays
 """
 
 import asyncio
@@ -27,6 +27,7 @@ LAUNCH: Final = Path(__file__).with_name("launch.py")
 POLL_S: Final = 0.01  # a server is ready within tens of milliseconds
 START_S: Final = 120.0  # recovery after a crash reads the whole journal before it is ready
 PORT_ATTEMPTS: Final = 5  # somebody may take a free port before our server does
+WATCH_S: Final = 2.0
 FIRST_DELAY_S: Final = 0.1
 LAST_DELAY_S: Final = 5.0  # a disk that was full is noticed soon after it is not
 STABLE_S: Final = 10.0  # a server that ran as long does not owe its last crash a delay
@@ -128,7 +129,7 @@ class EmbeddedServer(ABC):
         delay_s = FIRST_DELAY_S
         while self._process:
             since = loop.time()
-            code = await self._process.wait()
+            code = await self._ended(self._process)
             self.state = "restarting"
             log.error("server.died", server=self.name, code=code, restarts=self.restarts)
             delay_s = FIRST_DELAY_S if loop.time() - since > STABLE_S else delay_s
@@ -136,6 +137,21 @@ class EmbeddedServer(ABC):
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, LAST_DELAY_S)
                 await self._try_again()
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Wait until the process ends; end it when it would never work again by itself."""
+        watching = asyncio.create_task(self._watch(process))
+        try:
+            return await process.wait()
+        finally:
+            await end(watching)
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        while not self._is_stuck():
+            await asyncio.sleep(WATCH_S)
+        log.error("server.stuck", server=self.name)
+        with suppress(ProcessLookupError):
+            process.kill()
 
     async def _try_again(self) -> None:
         try:
@@ -169,6 +185,10 @@ class EmbeddedServer(ABC):
     @abstractmethod
     async def _is_ready(self) -> bool:
         """Return whether our process, and no other, answers on `self.port`."""
+
+    def _is_stuck(self) -> bool:
+        """Return whether only a restart would make the server work again."""
+        return False
 
     async def _launch_on_a_port(self) -> None:
         if self._port_is_given:
@@ -227,9 +247,10 @@ class EmbeddedServer(ABC):
             reason = f"{self.name} does not answer: {self._log_tail()}"
             raise ServerFailed(reason) from None
 
-    def _log_tail(self) -> str:
-        data = (self.directory / f"{self.name}.log").read_bytes()
-        return data[-TAIL_BYTES:].decode(errors="replace").strip()
+    def _log_tail(self, most: int = TAIL_BYTES) -> str:
+        with (self.directory / f"{self.name}.log").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+            return file.read().decode(errors="replace").strip()
 
     async def _end(self) -> None:
         process, self._process = self._process, None

@@ -143,7 +143,7 @@ class Connection:
         except (NatsError, OSError, TimeoutError) as error:
             if isinstance(error, NoRespondersError):
                 await asyncio.sleep(0.1)  # the server is up, JetStream not yet: do not spin
-            raise LogUnavailable(f"{subject}: {error!r}") from error
+            raise LogUnavailable(f"{subject}: {_reason(error)}") from error
 
     async def ask(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> Reply:
         """Return JetStream's answer, asking again through an outage of up to `BUDGET_S`.
@@ -191,6 +191,14 @@ class Connection:
             await self.client.publish(subject, body, reply=reply, headers=headers or None)
         except (NatsError, OSError) as error:
             raise LogUnavailable(f"{subject}: {error!r}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, NoRespondersError):
+        return "nobody answers; the log is starting, or does not exist"
+    if isinstance(error, TimeoutError):
+        return "no answer in time; the log is down, electing a leader or out of disk"
+    return repr(error)
 
 
 def headers_of(message: Msg) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The event log on JetStream: one file-backed stream, compare-and-append on exact subjects."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -202,7 +202,7 @@ class JetStreamLog:
         stop: asyncio.Event | None = None,
     ) -> None:
         """Hand every event to `handle` at least once; see the port."""
-        consumption = _Consumption(self, durable, handle, types, concurrency)
+        consumption = _Consumption(self, durable, handle)
         while not (stop and stop.is_set()):
             try:
                 await self._create_consumer(
@@ -218,7 +218,8 @@ class JetStreamLog:
                         "filter_subjects": list(patterns),
                     },
                 )
-                puller = Puller(self._connection, STREAM, durable, room=concurrency)
+                skip = None if types is None else _all_but(frozenset(types))
+                puller = Puller(self._connection, STREAM, durable, room=concurrency, skip=skip)
                 await consumption.run(puller, stop)
             except LogUnavailable as error:
                 log.warning("consumer.restarted", durable=durable, reason=str(error))
@@ -239,19 +240,10 @@ class JetStreamLog:
 class _Consumption:
     """The deliveries of one durable that are in this process's hands."""
 
-    def __init__(
-        self,
-        event_log: JetStreamLog,
-        durable: str,
-        handle: Handler,
-        types: Collection[str] | None,
-        concurrency: int,
-    ) -> None:
+    def __init__(self, event_log: JetStreamLog, durable: str, handle: Handler) -> None:
         self._log = event_log
         self._durable = durable
         self._handle = handle
-        self._types = None if types is None else frozenset(types)
-        self._concurrency = concurrency
         self._held: dict[asyncio.Task[None], Msg] = {}
 
     async def run(self, puller: Puller, stop: asyncio.Event | None) -> None:
@@ -263,7 +255,7 @@ class _Consumption:
             while (message := await puller.messages.get()) is not None:
                 if isinstance(message, ConsumerLost):
                     raise message
-                await self._take(puller, message)
+                self._take(puller, message)
             await end(pulling)
             await asyncio.gather(*self._held)
         finally:
@@ -274,12 +266,7 @@ class _Consumption:
                 if isinstance(left, Msg):
                     await self._log.hand_over(left, "-NAK")
 
-    async def _take(self, puller: Puller, message: Msg) -> None:
-        wanted = self._types is None or headers_of(message).get(TYPE_HEADER) in self._types
-        if not wanted:
-            await self._log.hand_over(message, "+ACK")
-            puller.done()
-            return
+    def _take(self, puller: Puller, message: Msg) -> None:
         task = asyncio.create_task(self._deliver(message))
         self._held[task] = message
 
@@ -311,6 +298,13 @@ class _Consumption:
             await asyncio.sleep(HEARTBEAT_S)
             for message in list(self._held.values()):
                 await self._log.hand_over(message, "+WPI")
+
+
+def _all_but(types: Collection[str]) -> Callable[[Msg], bool]:
+    def skip(message: Msg) -> bool:
+        return headers_of(message).get(TYPE_HEADER) not in types
+
+    return skip
 
 
 async def _end_on(stop: asyncio.Event | None, puller: Puller) -> None:

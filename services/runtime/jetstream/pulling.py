@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -27,15 +28,31 @@ class Puller:
 
     One request is open at a time: deliveries carry the event's own subject, so they could not be
     told apart between two.
+
+    Args:
+        connection: Where.
+        stream: Of which stream.
+        consumer: Which consumer; it exists.
+        room: Most messages that may be handed on and not yet `done`.
+        skip: Tells of a message that nobody wants it; it is acknowledged at once.
     """
 
-    def __init__(self, connection: Connection, stream: str, consumer: str, *, room: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        consumer: str,
+        *,
+        room: int,
+        skip: Callable[[Msg], bool] | None = None,
+    ) -> None:
         self.messages: asyncio.Queue[Msg | ConsumerLost | None] = asyncio.Queue()  # None: the end
         self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = f"_INBOX.{ids.new()}"
         self._numbers = itertools.count(1)
         self._room = room
+        self._skip = skip
         self._taken = 0  # messages handed on and not yet `done`
         self._open: str | None = None  # reply subject of the open request
         self._remaining = 0  # messages that it may still bring
@@ -45,7 +62,8 @@ class Puller:
     def done(self) -> None:
         """Make room for one more message."""
         self._taken -= 1
-        self._wake.set()
+        if self._open is None:  # else there is nothing to ask for yet
+            self._wake.set()
 
     async def run(self) -> None:
         """Pull until cancelled."""
@@ -91,10 +109,14 @@ class Puller:
     async def _on_message(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
         if message.reply.startswith("$JS.ACK."):
-            self._taken += 1
             self._remaining -= 1
             if self._remaining <= 0:
                 self._end()
+            if self._skip is not None and self._skip(message):
+                with suppress(LogUnavailable):  # then it comes again
+                    await self._connection.publish(message.reply, b"+ACK")
+                return
+            self._taken += 1
             self.messages.put_nowait(message)
             return
         status = headers_of(message).get("Status")

@@ -3,6 +3,7 @@
 import asyncio
 from functools import reduce
 
+import msgspec
 import pytest
 
 from schemas.base import EventId
@@ -245,8 +246,8 @@ async def test_a_snapshot_of_another_shape_is_not_read(bench, monkeypatch):
     bench.told(SNAPSHOT_EVERY)
     await bench.conversations().newest(CONVERSATION)
     (key,) = bench.snapshots.saved
-    bench.snapshots.saved[key] = b'{"seq": 3}'  # would be read
-    assert (await bench.conversations().at_least(CONVERSATION, 3)).entries == ()
+    bench.snapshots.saved[key] = msgspec.json.encode({"seq": SNAPSHOT_EVERY})  # would be read
+    assert (await bench.conversations().at_least(CONVERSATION, SNAPSHOT_EVERY)).entries == ()
     monkeypatch.setattr(module, "SHAPE", "another")
     assert await bench.conversations().newest(CONVERSATION) == bench.folded()
     assert len(bench.snapshots.saved) == 2
