@@ -11,7 +11,6 @@ from services.errors import Conflict, Fenced, LogFull, LogUnavailable
 from services.runtime import ids
 from services.runtime.conversation import Conversation
 from services.runtime.conversations import Conversations
-from services.runtime.event_log import Recorded
 from services.runtime.writer import Writer
 
 PATIENCE_S: Final = 600.0  # a turn waits this long for an absent log before it is handed back
@@ -72,10 +71,9 @@ class Turn:
                     raise
                 await self.writer.clock.sleep(RETRY_S)
             else:
-                recorded = Recorded(seq, str(self.subject), envelope, event, b"")
-                self.state = self.conversations.appended(
-                    self.subject, self.state.seq, recorded
-                ) or await self.conversations.at_least(self.subject, seq)
+                # Read back, not folded as it is: the id is the same for every owner, so it may be
+                # another's event that the log has under it, with others before it.
+                self.state = await self.conversations.at_least(self.subject, seq)
                 return
 
     def check(self) -> None:

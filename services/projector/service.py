@@ -35,6 +35,9 @@ from services.runtime.event_log import EVERYTHING, EventLog
 LEADER_LOCK: Final = 0x50524F4A  # key of the advisory lock: never change
 STANDBY_S: Final = 1.0  # how often a replica looks whether it may lead
 BATCH: Final = 1_000  # events a transaction
+# A crash of the database loses rows together with their positions, and they are made again.
+# Waiting for its disk would slow the log, which shares that disk, and must wait.
+ASYNCHRONOUS: Final = "SELECT set_config('synchronous_commit', 'off', false)"
 LINGER_S: Final = 0.05  # how long an event may wait for company
 IDLE_S: Final = 1.0  # of silence, after which newcomers are looked for
 COMPARE_EVERY: Final = 10  # silences between two looks at the end of the log
@@ -105,6 +108,7 @@ class Projector:
                 cursor = await conn.execute("SELECT pg_try_advisory_lock(%s)", (LEADER_LOCK,))
                 if await cursor.fetchone() == (True,):
                     log.info("projector.leading")
+                    await conn.execute(ASYNCHRONOUS)
                     yield conn
                     return
             await self._clock.sleep(STANDBY_S)

@@ -1,6 +1,8 @@
 """Put events into envelopes and onto the log, once each, however often it is tried."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from schemas.base import Event, EventId, RunId
 from schemas.catalogue import version_of
@@ -18,6 +20,9 @@ class Writer:
     log: EventLog
     clock: Clock
     actor: str
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(
+        default_factory=WeakValueDictionary, repr=False, compare=False
+    )
 
     def seal(
         self,
@@ -52,13 +57,18 @@ class Writer:
         Raises:
             LogUnavailable, LogFull: nothing is known of it, or it was refused.
         """
+        lock = self._locks.setdefault(subject, asyncio.Lock())
+        async with lock:  # every conflict costs reads: we do not compete with ourselves
+            return await self._append_once(subject, envelope, since)
+
+    async def _append_once(self, subject: str, envelope: Envelope, since: int) -> int:
+        last = 0
         while True:
-            last = None
-            async for recorded in self.log.read(subject, after=since, fresh=True):
+            async for recorded in self.log.read(subject, after=max(since, last), fresh=True):
                 if recorded.envelope.id == envelope.id:
                     return recorded.seq
                 last = recorded.seq
-            if last is None:
+            if last == 0:
                 newest = await self.log.last(subject, fresh=True)
                 last = newest.seq if newest else 0
             try:

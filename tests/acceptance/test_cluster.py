@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
+from schemas.base import MemoryId
 from schemas.channel import (
     MessageReceived,
     ReplySent,
@@ -16,8 +17,9 @@ from schemas.channel import (
     WorkerConcluded,
     WorkerRequested,
 )
+from schemas.memory import MemorySaved
 from schemas.run import RunEnded, RunResumed, ToolReturned
-from schemas.subjects import parse
+from schemas.subjects import Subject, parse
 from services.errors import Fenced
 from services.runtime.event_log import Delivery
 from services.runtime.jetstream.connection import Connection
@@ -153,6 +155,26 @@ async def test_of_eight_consumers_of_one_open_worker_one_resumes_it_and_conclude
         assert result.status == "interrupted"
         told = [type(recorded.event) for recorded in await events_of(others[0].log, room)]
         assert told.count(WorkerConcluded) == 1
+
+
+async def test_a_crowd_that_writes_to_one_subject_is_done_soon_and_each_event_is_there_once(racers):
+    writers = [shared.outside for shared in racers[:3]]
+    subject = str(Subject("acme", "atlas", entity="memory"))
+    envelopes = [writers[0].seal(memory_saved(f"fact {number}")) for number in range(300)]
+    async with asyncio.timeout(20):
+        await asyncio.gather(
+            *(
+                writer.append_once(subject, envelope, since=0)
+                for number, envelope in enumerate(envelopes)
+                for writer in (writers[number % 3], writers[(number + 1) % 3])
+            )
+        )
+    kept = [recorded.envelope.id for recorded in await events_of(racers[0].log, subject)]
+    assert sorted(kept) == sorted(envelope.id for envelope in envelopes)
+
+
+def memory_saved(text):
+    return MemorySaved(memory_id=MemoryId(text), kind="fact", text=text, importance=0.5)
 
 
 async def test_nothing_acknowledged_is_lost_when_the_leader_of_the_log_is_killed_under_load(

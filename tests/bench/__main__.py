@@ -1,7 +1,6 @@
 """Run benchmarks, print a table, write JSON."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -9,10 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from tests.bench.figures import Figure, table
 
-NAMES = ("talk",)
+NAMES = ("talk", "rebuild")
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     figures: list[Figure] = []
     for name in options.names or NAMES:
         run: Callable[[], Awaitable[list[Figure]]] = import_module(f"tests.bench.{name}").run
-        found = asyncio.run(run())
+        found = uvloop.run(run())
         print(f"\n{name}\n{table(found)}", flush=True)
         figures += found
     now = datetime.now(UTC)

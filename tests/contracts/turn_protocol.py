@@ -301,8 +301,8 @@ class TurnProtocol(RuleBasedStateMachine):
 
     async def until_all_stand_still(self) -> None:
         async with asyncio.timeout(20):
-            while any(not (h.task.done() or h.stands_still) for h in self.handlings):
-                await asyncio.sleep(self.pause_s)  # noqa: ASYNC110 - they move by themselves
+            while any(not (h.task.done() or h.stands_still) for h in self.handlings):  # noqa: ASYNC110 - tasks
+                await asyncio.sleep(self.pause_s)
         for handling in [h for h in self.handlings if h.task.done()]:
             self.handlings.remove(handling)
             with suppress(Killed, asyncio.CancelledError):

@@ -498,7 +498,7 @@ async def test_when_we_are_killed_so_is_the_command(bwrap, tmp_path):
     service = start_alone(bwrap, tmp_path / "w")
     try:
         await until((tmp_path / "w/started").exists)
-        assert len(marked(f"sleep\0{MARK}")) == 2
+        await until(lambda: len(marked(f"sleep\0{MARK}")) == 2)
     finally:
         service.kill()
         service.wait()

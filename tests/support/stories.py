@@ -88,11 +88,15 @@ class Story:
     def tell(self, events: int) -> list[Recorded]:
         """Go on until there are at least so many events; return all of them."""
         while len(self.stored) < events:
-            self.random.choices(
-                (self._conversation, self._memory, self._agent, self._dead, self._damage),
-                weights=(90, 5, 1, 1, 1),
-            )[0]()
+            self.go_on()
         return self.recorded()
+
+    def go_on(self) -> None:
+        """Let one thing happen."""
+        self.random.choices(
+            (self._conversation, self._memory, self._agent, self._dead, self._damage),
+            weights=(90, 5, 1, 1, 1),
+        )[0]()
 
     def recorded(self) -> list[Recorded]:
         """Return the events told so far."""

@@ -147,8 +147,10 @@ class EmbeddedServer(ABC):
             await end(watching)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        while not self._is_stuck():
+        while True:
             await asyncio.sleep(WATCH_S)
+            if self._is_stuck():
+                break
         log.error("server.stuck", server=self.name)
         with suppress(ProcessLookupError):
             process.kill()

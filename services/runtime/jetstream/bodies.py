@@ -12,7 +12,7 @@ from nats.js.object_store import ObjectStore
 from schemas.base import BodyRef
 from services.errors import LogFull, LogUnavailable, Permanent
 from services.runtime.bodies import TEXT, reference
-from services.runtime.jetstream.connection import FULL, Connection
+from services.runtime.jetstream.connection import Connection, is_full
 from services.runtime.jetstream.reading import Reader
 
 BUCKET: Final = "bodies"
@@ -44,9 +44,9 @@ class JetStreamBodies:
             if not await self._has(store, ref):
                 await store.put(ref.sha256, body, meta=ObjectMeta(description=media_type))
         except APIError as error:
-            if error.err_code in FULL:
-                raise LogFull(f"object store: {error.description}") from error
-            raise LogUnavailable(f"object store: {error!r}") from error
+            description = error.description or repr(error)
+            family = LogFull if is_full(error.err_code or 0, description) else LogUnavailable
+            raise family(f"object store: {description}") from error
         except (NatsError, JetStreamError, TimeoutError) as error:
             raise LogUnavailable(f"object store: {error!r}") from error
         return ref

@@ -19,6 +19,7 @@ from services.runtime import ids
 REQUEST_TIMEOUT_S: Final = 2.0  # one try; an election makes a whole request take several
 BUDGET_S: Final = 12.0  # all tries: a replicated stream may stall about 7 s when its leader dies
 FULL: Final = frozenset({10023, 10047, 10077})  # no storage left, or a configured limit reached
+IN_PROCESS: Final = 10158  # an earlier try with this id is not yet stored, and may not become so
 
 log = structlog.get_logger()
 
@@ -157,14 +158,16 @@ class Connection:
         reply = msgspec.json.decode(message.data, type=Reply)
         if reply.error is None:
             return reply
-        if reply.error.err_code in FULL:
+        if is_full(reply.error.err_code, reply.error.description):
             raise LogFull(f"{subject}: {reply.error.description}")
         raise JetStreamRefused(subject, reply.error)
 
     async def _answered(self, subject: str, body: bytes, headers: dict[str, str] | None) -> Msg:
         message = await self.request(subject, body, headers)
         error = msgspec.json.decode(message.data, type=Reply).error
-        if error is not None and error.code == 503 and error.err_code not in FULL:
+        if error is None or is_full(error.err_code, error.description):
+            return message
+        if error.code == 503 or error.err_code == IN_PROCESS:
             await asyncio.sleep(0.1)
             raise LogUnavailable(f"{subject}: {error.description} ({error.err_code})")
         return message
@@ -199,6 +202,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time; the log is down, electing a leader or out of disk"
     return repr(error)
+
+
+def is_full(code: int, description: str) -> bool:
+    """Tell whether JetStream refuses for want of space."""
+    return code in FULL or "no space left on device" in description
 
 
 def headers_of(message: Msg) -> dict[str, Any]:

@@ -21,6 +21,8 @@ def undone():
     """Leave logging as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    for name in logs.NOISY:
+        logging.getLogger(name).disabled = False  # LiteLLM's is, where it was imported before
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
