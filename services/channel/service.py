@@ -119,9 +119,10 @@ class Channel:
         may_resume = delivery.redelivered
         while True:
             if state.turn is not None:
-                ours_to_resume = may_resume and state.turn.holder == trigger
-                if not ours_to_resume:
+                if state.turn.holder != trigger:
                     return  # its owner cannot complete it without seeing this trigger
+                if not may_resume:  # not ours to acknowledge: its owner holds it as well
+                    raise Fenced(f"{trigger} was delivered to somebody else too")
                 if state.turn.turn_id in self._driving:
                     raise Busy(f"turn {state.turn.turn_id} is still running here")
                 claim = await self._resume(subject, trigger, state)
@@ -246,11 +247,15 @@ class Channel:
         return journal
 
     async def _take(self, turn: Turn, journal: Journal) -> None:
-        """Make the steps ours that belong to a turn which we have claimed."""
+        """Make the steps ours that belong to a turn which we have claimed.
+
+        Raises:
+            Fenced: another replica has taken it over since.
+        """
+        started = turn.check().seq
         if turn.attempt == 1:
-            journal.adopt()
+            journal.adopt(started)
             return
-        started = turn.state.turn.seq if turn.state.turn else 0
         await journal.load(after=started, shared=True)
         await journal.resume(holder=turn.holder, attempt=turn.attempt)
 

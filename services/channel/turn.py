@@ -9,7 +9,7 @@ from schemas.channel import ChannelEvent
 from schemas.subjects import Subject
 from services.errors import Conflict, Fenced, LogFull, LogUnavailable
 from services.runtime import ids
-from services.runtime.conversation import Conversation
+from services.runtime.conversation import Conversation, OpenTurn
 from services.runtime.conversations import Conversations
 from services.runtime.writer import Writer
 
@@ -76,8 +76,8 @@ class Turn:
                 self.state = await self.conversations.at_least(self.subject, seq)
                 return
 
-    def check(self) -> None:
-        """Make sure that the turn is ours.
+    def check(self) -> OpenTurn:
+        """Return the turn, having made sure that it is ours.
 
         Raises:
             Fenced: it is not.
@@ -87,6 +87,7 @@ class Turn:
             raise Fenced(f"turn {self.turn_id} is over")
         if turn.attempt != self.attempt:
             raise Fenced(f"turn {self.turn_id} is owned by {turn.owner}")
+        return turn
 
     async def refresh(self) -> Conversation:
         """Read what came since, and check that the turn is still ours."""

@@ -63,16 +63,10 @@ class Journal:
         return self.state
 
     async def find_end(self) -> None:
-        """Look where the subject ends, for a new run on a subject that other runs have used.
-
-        Raises:
-            Fenced: the run is not new: somebody else has taken it over.
-        """
+        """Look where the subject ends, for a new run on a subject that other runs have used."""
         newest = await self.log.last(self.subject)  # where it is stale, the first append notices
         if newest is not None:
             self.state = evolve(self.state, newest)
-        if self.state.at:
-            raise Fenced(f"{self.state.run_id} was taken over before its first step")
 
     async def refresh(self, *, after: int | None = None) -> None:
         """Fold what came since."""
@@ -84,13 +78,17 @@ class Journal:
         """Say which turn the coming events belong to, and what led to them."""
         self._turn, self._cause = turn, cause
 
-    def adopt(self) -> None:
+    def adopt(self, since: int) -> None:
         """Be the first owner of a turn, which was claimed on the channel stream.
+
+        Args:
+            since: Sequence of that claim; whatever is behind it on the run's stream is not ours.
 
         Raises:
             Fenced: another process has taken it over since.
         """
-        self._check_not_behind(1)
+        if self.state.seq > since:
+            raise Fenced(f"{self.state.run_id} was taken over before its first step")
         self.state = replace(self.state, owner=self.owner, attempt=1)
         self._attempt = 1
 

@@ -12,7 +12,7 @@ import uvloop
 
 from tests.bench.figures import Figure, table
 
-NAMES = ("talk", "rebuild")
+NAMES = ("talk", "rebuild", "fold")
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 
 from nats.aio.msg import Msg
@@ -10,6 +11,7 @@ from nats.aio.msg import Msg
 from projections.registry import MIGRATIONS
 from services.projector.rebuild import BATCH, rebuild
 from services.projector.source import LogSource
+from services.runtime import ids
 from services.runtime.cancelling import end
 from services.runtime.database import Pool, connect, migrate, session
 from services.runtime.embedded.nats import EmbeddedNats
@@ -24,8 +26,13 @@ from tests.support.stories import Story
 
 EVENTS = 200_000
 ROOM = 4_000  # messages that the bare loop has under way
-BUSY = ("runs", "conversations", "archive")
-ONCE = "CREATE TABLE bare (seq bigint PRIMARY KEY, subject text NOT NULL, body bytea NOT NULL)"
+ROUNDS = 3
+PROJECTIONS = ("runs", "conversations")  # the busiest: most events change a row of theirs
+BARE = "bare"
+TABLE = """
+DROP TABLE IF EXISTS bare;
+CREATE TABLE bare (seq bigint PRIMARY KEY, subject text NOT NULL, body bytea NOT NULL);
+"""
 
 
 async def run() -> list[Figure]:
@@ -37,13 +44,19 @@ async def run() -> list[Figure]:
         await event_log.create()
         await migrate(pool, MIGRATIONS)
         count = await _load(connection, event_log)
-        bare = await _read_and_copy(connection, pool, count)
-        figures = []
-        for name in BUSY:
-            rebuilt = await rebuild(pool, name, LogSource(event_log))
-            assert rebuilt.events == count
-            figures += _figures(name, count / rebuilt.seconds, bare)
-        return figures
+        rates: dict[str, list[float]] = {BARE: [], **{name: [] for name in PROJECTIONS}}
+        for _ in range(ROUNDS):
+            rates[BARE].append(await _read_and_copy(connection, pool, count))
+            for name in PROJECTIONS:
+                rebuilt = await rebuild(pool, name, LogSource(event_log))
+                assert rebuilt.events == count
+                rates[name].append(count / rebuilt.seconds)
+        bare, *found = (median(values) for values in rates.values())
+        return [
+            figure
+            for name, rate in zip(PROJECTIONS, found, strict=True)
+            for figure in _figures(name, rate, bare)
+        ]
 
 
 async def _servers(stack: AsyncExitStack, data_dir: Path) -> tuple[Connection, Pool]:
@@ -78,7 +91,7 @@ async def _load(connection: Connection, event_log: JetStreamLog) -> int:
 
 async def _read_and_copy(connection: Connection, pool: Pool, count: int) -> float:
     """Return how many events a second go from the log into a table without being looked at."""
-    name = "bare"
+    name = f"bare-{ids.new()}"
     await JetStreamLog(connection)._create_consumer(
         name, {"deliver_policy": "all", "ack_policy": "none", "mem_storage": True}
     )
@@ -87,7 +100,7 @@ async def _read_and_copy(connection: Connection, pool: Pool, count: int) -> floa
     pulling = asyncio.create_task(puller.run())
     try:
         async with session(pool) as conn:
-            await conn.execute(ONCE)
+            await conn.execute(TABLE)
             done = 0
             while done < count:
                 batch = [await _next(puller) for _ in range(min(BATCH, count - done))]

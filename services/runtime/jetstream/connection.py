@@ -17,6 +17,7 @@ from services.errors import LogFull, LogUnavailable, Permanent
 from services.runtime import ids
 
 REQUEST_TIMEOUT_S: Final = 2.0  # one try; an election makes a whole request take several
+CONNECT_S: Final = 15.0  # first connection; later ones are tried for ever
 BUDGET_S: Final = 12.0  # all tries: a replicated stream may stall about 7 s when its leader dies
 FULL: Final = frozenset({10023, 10047, 10077})  # no storage left, or a configured limit reached
 IN_PROCESS: Final = 10158  # an earlier try with this id is not yet stored, and may not become so
@@ -77,23 +78,24 @@ class Connection:
                 connection.reconnected.notify_all()
 
         try:
-            await client.connect(
-                servers=url.split(","),
-                name=name,
-                error_cb=on_error,
-                reconnected_cb=on_reconnect,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,  # type: ignore[arg-type]  # it sleeps any number of seconds
-                connect_timeout=2,
-                ping_interval=5,
-                max_outstanding_pings=2,
-                pending_size=16 * 1024 * 1024,
-            )
+            async with asyncio.timeout(CONNECT_S):
+                await client.connect(
+                    servers=url.split(","),
+                    name=name,
+                    error_cb=on_error,
+                    reconnected_cb=on_reconnect,
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.25,  # type: ignore[arg-type]  # any number of seconds
+                    connect_timeout=2,
+                    ping_interval=5,
+                    max_outstanding_pings=2,
+                    pending_size=16 * 1024 * 1024,
+                )
         except (NatsError, OSError, TimeoutError) as error:
             with suppress(Exception):
                 await client.close()
-            raise LogUnavailable(f"cannot connect to NATS: {error!r}") from error
+            raise LogUnavailable(f"cannot connect to NATS: {_reason(error)}") from error
         await client.subscribe(
             f"{connection._inbox}.*",
             cb=connection._on_reply,

@@ -62,8 +62,14 @@ class Puller:
     def done(self) -> None:
         """Make room for one more message."""
         self._taken -= 1
-        if self._open is None:  # else there is nothing to ask for yet
+        if self._may_ask():
             self._wake.set()
+
+    def _may_ask(self) -> bool:
+        """Tell whether to ask for more: never for a few at a time while there is plenty."""
+        free = self._room - self._taken
+        plenty = 2 * free < self._room and not self.messages.empty()
+        return self._open is None and free > 0 and not plenty
 
     async def run(self) -> None:
         """Pull until cancelled."""
@@ -80,7 +86,7 @@ class Puller:
                 self._wake.clear()
                 if self._open and loop.time() - self._heard > 3 * HEARTBEAT_S:
                     self._open = None
-                if self._open is None and self._taken < self._room:
+                if self._may_ask():
                     await self._ask(self._room - self._taken)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(HEARTBEAT_S):

@@ -130,8 +130,11 @@ class Reader:
         try:
             await self._connection.publish(self._direct, msgspec.json.encode(wanted), reply=inbox)
             while True:
-                async with asyncio.timeout(SILENCE_S):
-                    message = await queue.get()
+                if queue.empty():
+                    async with asyncio.timeout(SILENCE_S):
+                        message = await queue.get()
+                else:  # a timer for each of many messages would take as long as reading them
+                    message = queue.get_nowait()
                 headers = headers_of(message)
                 if "Nats-Sequence" in headers:
                     page.messages.append(message)

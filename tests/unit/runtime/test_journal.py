@@ -116,7 +116,7 @@ async def test_a_run_that_ended_meanwhile_is_not_taken_over(bench):
 async def test_a_turn_is_adopted_without_an_event(bench):
     journal = bench.journal("one")
     await journal.load(shared=True)
-    journal.adopt()
+    journal.adopt(0)
     await journal.append(model_called())
     assert (bench.types, journal.state.owner) == (["model_called"], "one")
 
@@ -124,9 +124,29 @@ async def test_a_turn_is_adopted_without_an_event(bench):
 async def test_a_turn_that_was_taken_over_is_not_adopted_any_more(bench):
     late = bench.journal("one")
     await bench.taken_over("two", attempt=2)
-    await late.load(shared=True)
+    await late.find_end()
     with pytest.raises(Fenced):
-        late.adopt()
+        late.adopt(0)
+
+
+async def test_a_turn_behind_which_others_have_come_is_not_adopted_any_more(bench):
+    late, next_turn = bench.journal("one"), bench.journal("two", run="the next")
+    await next_turn.load(shared=True)
+    next_turn.adopt(0)
+    await next_turn.append(model_called())
+    await late.find_end()
+    with pytest.raises(Fenced):
+        late.adopt(0)
+
+
+async def test_a_takeover_that_came_after_the_adoption_fences_at_the_first_step(bench):
+    owner = bench.journal("one")
+    await owner.find_end()
+    owner.adopt(0)
+    await bench.taken_over("two", attempt=2)
+    with pytest.raises(Fenced):
+        await owner.append(model_called())
+    assert bench.types == ["run_resumed"]
 
 
 async def test_a_later_takeover_of_a_turn_is_before_an_earlier_one(bench):
@@ -157,7 +177,7 @@ async def test_other_runs_on_the_subject_of_turns_only_move_the_position(bench):
     journal = bench.journal("one")
     state = await journal.load(after=1, shared=True)
     assert (state.seq, state.owner) == (1, "")
-    journal.adopt()
+    journal.adopt(1)
     await journal.append(model_called())
 
 
