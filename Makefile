@@ -77,7 +77,7 @@ $(READY): pyproject.toml uv.lock
 		echo "Python cannot make an environment here: on Debian, apt install python3-venv" >&2; \
 		rm -rf .venv; exit 1; }
 	@$(BIN)/python -m uv --version 2>/dev/null | grep -q '^uv $(UV_VERSION)\b' \
-		|| { $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q; \
+		|| { $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
 			$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION); }
 	@VIRTUAL_ENV= $(BIN)/python -m uv sync --frozen --quiet
 	@touch $@

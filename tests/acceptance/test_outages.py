@@ -214,10 +214,10 @@ async def test_what_a_full_disk_refuses_is_taken_when_there_is_room_again(
         installation(server.url, database_url, tmp_path, {EVERYBODY: 1}, **OFFLINE) as running,
     ):
         talker = Talker(running)
-        assert await talker.say(10_000) is None
+        assert await talker.say(5_000) is None
         ballast = small_disk / "ballast"
         ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 200_000))
-        await until(lambda: talker.say(10_000), timeout_s=60)
+        await until(lambda: talker.say(5_000), timeout_s=60)
         assert "out of disk" in str(talker.refused[talker.tried[-1]])
         ballast.unlink()
 
@@ -226,7 +226,7 @@ async def test_what_a_full_disk_refuses_is_taken_when_there_is_room_again(
 
         await until(started_again)
         for key in talker.refused:
-            assert await talker.repeat(key, 10_000) is None
+            assert await talker.repeat(key, 5_000) is None
         verdict = await settled(running.log, {}, timeout_s=30)
         await kept(running, talker)
         codes = await running.fleet.stop()

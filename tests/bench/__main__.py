@@ -12,7 +12,7 @@ import uvloop
 
 from tests.bench.figures import Figure, table
 
-NAMES = ("talk", "rebuild", "fold")
+NAMES = ("log", "fold", "journal", "startup", "rebuild", "talk")
 
 
 def main() -> int:

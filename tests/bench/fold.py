@@ -108,9 +108,7 @@ async def _talk(writer: Writer, first: int, last: int) -> None:
 def _turn(writer: Writer, number: int) -> list[Envelope]:
     turn_id = RunId(f"turn-{number}")
     author = Person(id="portal:ana", name="Ana")
-    message = writer.seal(
-        MessageReceived(message_id=f"m-{number}", author=author, text=TEXT * 2)
-    )
+    message = writer.seal(MessageReceived(message_id=f"m-{number}", author=author, text=TEXT * 2))
     return [
         message,
         writer.seal(TurnStarted(turn_id=turn_id, owner="channel-1"), cause=message.id),

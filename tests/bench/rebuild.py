@@ -84,8 +84,10 @@ async def _load(connection: Connection, event_log: JetStreamLog) -> int:
             await connection.client.flush(30)
     await connection.client.flush(30)
     async with asyncio.timeout(60):
-        while (last := await event_log.last(EVERYTHING)) is None or last.seq < len(story.stored):
-            await asyncio.sleep(0.1)
+        while (  # noqa: ASYNC110 - asked of a server
+            last := await event_log.last(EVERYTHING)
+        ) is None or last.seq < len(story.stored):
+            await asyncio.sleep(0.1)  # the log tells nobody when it has taken everything
     return last.seq
 
 
@@ -104,11 +106,14 @@ async def _read_and_copy(connection: Connection, pool: Pool, count: int) -> floa
             done = 0
             while done < count:
                 batch = [await _next(puller) for _ in range(min(BATCH, count - done))]
-                async with conn.transaction(), conn.cursor() as cursor:
-                    async with cursor.copy("COPY bare FROM STDIN") as copy:
-                        for message in batch:
-                            seq = int(message.reply.rsplit(".", 4)[1])
-                            await copy.write_row((seq, message.subject, message.data))
+                async with (
+                    conn.transaction(),
+                    conn.cursor() as cursor,
+                    cursor.copy("COPY bare FROM STDIN") as copy,
+                ):
+                    for message in batch:
+                        seq = int(message.reply.rsplit(".", 4)[1])
+                        await copy.write_row((seq, message.subject, message.data))
                 done += len(batch)
     finally:
         await end(pulling)

@@ -19,7 +19,6 @@ import msgspec
 
 from schemas.channel import MessageReceived, Person, ReplySent
 from schemas.subjects import Subject, matching
-from services.runtime.bodies import CachedBodies
 from services.runtime.cancelling import end
 from services.runtime.clock import SystemClock
 from services.runtime.jetstream.connection import Connection

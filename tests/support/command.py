@@ -27,6 +27,11 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"NO_COLOR": "1", **more}
 
 
+def _hear_interrupts() -> None:
+    """Undo what a shell does to its background jobs, which ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command came to."""
@@ -81,6 +86,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hear_interrupts,  # noqa: PLW1509 - nothing else runs in this process
         )
         try:
             yield process

@@ -50,6 +50,8 @@ class Slot:
     """A service, or several in one process: `channel+branch`."""
     number: int
     process: asyncio.subprocess.Process | None = None
+    log_from: int = 0
+    """Where in its log file the lines of the present process begin."""
 
     @property
     def command(self) -> list[str]:
@@ -82,6 +84,7 @@ class Fleet:
         ours = [sys.executable, "-I", "-S", str(LAUNCH)]
         follow = [str(os.getpid()), str(int(signal.SIGKILL)), "same"]
         with self.log_of(slot).open("ab") as log:
+            slot.log_from = log.tell()
             slot.process = await asyncio.create_subprocess_exec(
                 *(*ours, *follow, sys.executable, *slot.command),
                 env=self.environment,
@@ -127,8 +130,18 @@ class Fleet:
             check=False,
         )
 
+    async def started(self) -> None:
+        """Wait until every process has come so far that it listens to signals."""
+
+        async def all_started() -> bool:
+            lines = [self.log_of(slot).read_bytes()[slot.log_from :] for slot in self.slots]
+            return all(b"services.started" in said for said in lines)
+
+        await until(all_started, timeout_s=READY_S)
+
     async def stop(self) -> list[int]:
-        """SIGTERM everything; return the exit codes."""
+        """SIGTERM everything once it has started; return the exit codes."""
+        await self.started()
         for slot in self.slots:
             with suppress(ProcessLookupError):
                 slot.process.send_signal(signal.SIGTERM)
