@@ -70,8 +70,6 @@ def _answering() -> Iterator[None]:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise DatabaseUnavailable(f"the database does not answer: {error}") from error
-    except psycopg.errors.UndefinedTable as error:
-        raise DatabaseUnavailable("the read models are not there yet") from error
 
 
 @asynccontextmanager

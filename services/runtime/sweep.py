@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 import structlog
+from psycopg.errors import UndefinedTable
 
 from schemas.base import RunId, RunKind
 from schemas.subjects import Subject
@@ -68,7 +69,7 @@ class Sweep:
                 return
             try:
                 await self.run_once()
-            except ServiceError as error:
+            except (ServiceError, UndefinedTable) as error:  # before the first migration
                 log.info("sweep.skipped", kind=self._kind, reason=str(error))
 
     async def run_once(self) -> list[str]:

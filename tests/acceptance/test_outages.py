@@ -105,19 +105,16 @@ async def test_people_talk_while_postgres_is_away_and_the_read_models_catch_up(
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-async def test_postgres_is_killed_again_and_again_while_people_talk(
-    empty_nats_url, own_postgres, tmp_path
-):
-    async with installation(
-        empty_nats_url, own_postgres.url, tmp_path, {EVERYBODY: 1}, **OFFLINE
-    ) as running:
-        people = Crowd(running.intake, conversations=20, messages=8, pause_s=(0.1, 1.0))
+async def outages_of_postgres(nats_url, postgres, tmp_path, *, away_s, messages):
+    """Let people talk while Postgres is killed and away; everything is answered and projected."""
+    async with installation(nats_url, postgres.url, tmp_path, {EVERYBODY: 1}, **OFFLINE) as running:
+        people = Crowd(running.intake, conversations=20, messages=messages, pause_s=(0.1, 1.0))
         talking = asyncio.create_task(people.talk())
-        for seconds in (0.0, 0.5, 2.0):
+        for seconds in away_s:
             await asyncio.sleep(0.7)
-            await kill(own_postgres)
+            await kill(postgres)
             await asyncio.sleep(seconds)
-            await own_postgres.start()
+            await postgres.start()
         await talking
         await running.caught_up()
         verdict = await settled(running.log, {}, timeout_s=10)
@@ -127,6 +124,21 @@ async def test_postgres_is_killed_again_and_again_while_people_talk(
     assert verdict.unsettled == []
     assert codes == [0]
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+async def test_postgres_is_killed_again_and_again_while_people_talk(
+    empty_nats_url, own_postgres, tmp_path
+):
+    await outages_of_postgres(
+        empty_nats_url, own_postgres, tmp_path, away_s=(0.0, 0.5, 2.0), messages=8
+    )
+
+
+@pytest.mark.soak
+async def test_postgres_is_away_for_a_minute_while_people_talk(
+    empty_nats_url, own_postgres, tmp_path
+):
+    await outages_of_postgres(empty_nats_url, own_postgres, tmp_path, away_s=(60.0,), messages=110)
 
 
 class Talker:
