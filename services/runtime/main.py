@@ -125,6 +125,7 @@ def run(main: "asyncio.Future[None] | object") -> None:
 
 def main(*names: str) -> None:
     """Run services from the environment's configuration; exit 2 when it is wrong."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # nothing to drain before the start
     try:
         config = settings.load()
         logs.configure(service=names[0], format=config.log.format, level=config.log.level)
