@@ -161,14 +161,18 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
     async with AsyncExitStack() as stack:
         connection = await Connection.open(urls.nats, name=actor)
         stack.push_async_callback(connection.close)
-        event_log = JetStreamLog(connection)
+        event_log = JetStreamLog(connection, ack_wait_s=config.log.ack_wait_s)
         stored = JetStreamBodies(connection)
         snapshots = JetStreamSnapshots(connection)
         replicas = config.log.replicas
         await event_log.create(replicas=replicas)
         await stored.create(replicas=replicas)
         await snapshots.create(replicas=replicas)
-        pool = await connect(urls.database, most=config.postgres.max_connections)
+        pool = await connect(
+            urls.database,
+            most=config.postgres.max_connections,
+            wait_s=config.postgres.timeout_s,
+        )
         stack.push_async_callback(pool.close)
         providers = LiteLLMModel(_access(config))
         stack.push_async_callback(providers.aclose)

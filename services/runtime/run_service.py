@@ -24,7 +24,7 @@ from schemas.run import InputReceived, RunEnded, RunStarted, RunWaiting
 from schemas.subjects import Subject, matching, parse
 from services.errors import Permanent, Transient
 from services.runtime import ids
-from services.runtime.agents import Agent, Agents
+from services.runtime.agents import Agent, Agents, UnknownAgent
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Delivery, Handler
 from services.runtime.journal import Journal
@@ -162,6 +162,11 @@ class RunService(ABC, Generic[S]):
         journal = await self._journal(request)
         state = journal.state
         if state.ended is None and not state.waiting:
+            if (reason := await self._refusal(request)) is not None:
+                refused = RunEnded(run_id=request.run_id, outcome="failed", reason=reason)
+                await journal.from_outside(refused, cause=request.id)
+                await self._tell(request, journal)
+                return
             if state.started is None:
                 await journal.start(
                     RunStarted(
@@ -238,6 +243,14 @@ class RunService(ABC, Generic[S]):
                     return
         finally:
             self._driving.discard(request.run_id)
+
+    async def _refusal(self, request: Request) -> str | None:
+        """Return why the run cannot be driven at all, or None."""
+        try:
+            await self._model(request.subject)
+        except UnknownAgent as error:
+            return str(error)
+        return None
 
     async def _model(self, subject: Subject) -> str:
         agent = await self._with.agents.get(subject.tenant, subject.agent or "")

@@ -24,7 +24,6 @@ STREAM: Final = "EVENTS"
 MOVED: Final = frozenset({10071, 10164})  # the subject has moved on; 10164: a write is in flight
 ALREADY_IN_BATCH: Final = 10201  # an id of the batch is in the deduplication window
 ACK_WAIT_S: Final = 8  # a dead owner's delivery is redelivered after this
-HEARTBEAT_S: Final = 2  # a living one says so this often
 DEDUPLICATION_S: Final = 120
 
 log = structlog.get_logger()
@@ -37,9 +36,15 @@ class EventTooLarge(Permanent):
 class JetStreamLog:
     """`EventLog` on a connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, ack_wait_s: float = ACK_WAIT_S) -> None:
         self._connection = connection
+        self._ack_wait_s = ack_wait_s
         self._reader = Reader(connection, STREAM)
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How often a living owner says so: four times before it would count as dead."""
+        return self._ack_wait_s / 4
 
     async def create(self, *, replicas: int = 1) -> None:
         """Make the stream, or bring its replicas up to date; safe from many processes at once.
@@ -211,7 +216,7 @@ class JetStreamLog:
                         "durable_name": durable,
                         "deliver_policy": "all",
                         "ack_policy": "explicit",
-                        "ack_wait": ACK_WAIT_S * 1_000_000_000,
+                        "ack_wait": round(self._ack_wait_s * 1_000_000_000),
                         "max_deliver": -1,
                         "max_ack_pending": 20_000,
                         "max_waiting": 512,
@@ -295,7 +300,7 @@ class _Consumption:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(self._log.heartbeat_s)
             for message in list(self._held.values()):
                 await self._log.hand_over(message, "+WPI")
 
