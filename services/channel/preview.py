@@ -13,8 +13,15 @@ from services.runtime.live import Live, TextDelta, deltas
 from services.runtime.model import Delta
 
 EVERY_S: Final = 0.05  # pieces are gathered for this long: eyes need no more
-_TEXT: Final = re.compile(r'"text"\s*:\s*"((?:[^"\\]|\\.)*)')
-_HALF_ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$|\\u[dD][89abAB][0-9a-fA-F]{2}$")
+_TEXT: Final = re.compile(
+    r""""text"\s*:\s*"(
+        (?: [^"\\] | \\[^u] | \\u(?![dD][89abAB])[0-9a-fA-F]{4}
+          | \\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}
+        )*
+    )""",
+    re.VERBOSE,
+)
+"""The text as far as its escapes are whole, and both halves of a character are there."""
 
 
 class Preview:
@@ -59,9 +66,8 @@ def readable(arguments: str) -> str:
     found = _TEXT.search(arguments)
     if found is None:
         return ""
-    value = _HALF_ESCAPE.sub("", found.group(1))
     try:
-        text: str = json.loads(f'"{value}"', strict=False)
+        text: str = json.loads(f'"{found.group(1)}"', strict=False)
     except ValueError:
         return ""
     return text.encode("utf-8", "replace").decode()

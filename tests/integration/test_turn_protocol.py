@@ -28,7 +28,7 @@ def test_turns_hold_whatever_happens(nats_url):
     run_state_machine_as_test(
         OnJetStream,
         settings=settings(
-            max_examples=12,
+            max_examples=25,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

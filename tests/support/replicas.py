@@ -136,7 +136,8 @@ class Replica:
         self.shared = shared
         self.dead = False
         self.log = MortalLog(shared.log, self)
-        self.conversations = Conversations(self.log, shared.snapshots)
+        keep = shared.settings.history_entries
+        self.conversations = Conversations(self.log, shared.snapshots, keep=keep)
         equipment = Equipment(
             bodies=shared.bodies,
             model=MortalModel(shared.model, self),
