@@ -113,10 +113,7 @@ class EmbeddedNats(EmbeddedServer):
             **quoted, host=HOST, port=self.port, max_file_bytes=self._limit(), extra=self._extra
         )
         private.write(Path(self._marker), text)
-        return Command(
-            [str(binary()), "-c", self._marker],
-            environment={"GOMEMLIMIT": MEMORY, "GOMAXPROCS": "2"},
-        )
+        return Command([str(binary()), "-c", self._marker], environment={"GOMEMLIMIT": MEMORY})
 
     def _limit(self) -> int:
         if self._max_file_bytes is not None:
