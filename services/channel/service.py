@@ -18,7 +18,7 @@ from schemas.subjects import Subject, matching, parse
 from services.channel.preview import Preview
 from services.channel.tools import TOOLS, Scope
 from services.channel.turn import Turn
-from services.errors import Conflict, Fenced, Transient
+from services.errors import Conflict, Fenced, Permanent, Transient
 from services.runtime import ids, prompts
 from services.runtime.agents import Agents, UnknownAgent
 from services.runtime.bodies import content
@@ -195,6 +195,8 @@ class Channel:
         self._driving.add(turn.turn_id)
         try:
             await self._drive_claimed(turn, journal)
+        except Permanent as error:  # no repetition would help, and the conversation must go on
+            await self._give_up(turn, _ids(turn.state.unhandled), str(error), turn.attempt)
         finally:
             self._driving.discard(turn.turn_id)
 

@@ -9,7 +9,7 @@ import structlog
 
 from schemas.base import EventId, RunId
 from schemas.envelope import Envelope
-from schemas.run import ModelReturned, RunEvent, RunResumed, RunStarted, ToolCall
+from schemas.run import InputReceived, ModelReturned, RunEvent, RunResumed, RunStarted, ToolCall
 from services.errors import Conflict, Fenced, LogFull, LogUnavailable
 from services.runtime.bodies import BodyStore
 from services.runtime.event_log import EventLog, Recorded
@@ -150,6 +150,8 @@ class Journal:
                 seq = await self.log.append_if(self.subject, self.state.seq, envelope)
             except Conflict:
                 await self.absorb()
+                if self._has(event):
+                    return envelope
             except (LogUnavailable, LogFull) as error:
                 if self._writer.clock.monotonic() > deadline:
                     raise
@@ -194,10 +196,16 @@ class Journal:
                 seq = await self.log.append_if(self.subject, self.state.seq, envelope)
             except Conflict:
                 await self.refresh()
+                if self._has(event):
+                    return True
             else:
                 await self._fold(Recorded(seq, self.subject, envelope, event, b""))
                 return True
         return False
+
+    def _has(self, event: RunEvent) -> bool:
+        """Tell whether this is input that another delivery of it has brought already."""
+        return isinstance(event, InputReceived) and event.source in self.state.sources
 
     async def absorb(self) -> None:
         """Fold what others appended.

@@ -203,7 +203,7 @@ class RunService(ABC, Generic[S]):
                 break
             if state.waiting or ours:
                 await journal.resume(holder=trigger)
-                if trigger not in state.sources:
+                if trigger not in journal.state.sources:
                     await journal.append(received)
                 await self._drive(request, journal)
                 break
@@ -241,6 +241,11 @@ class RunService(ABC, Generic[S]):
                 )
                 if await journal.try_append(event):
                     return
+        except Permanent as error:  # no repetition would help; somebody waits for an end
+            reason, said = str(error)[:1_000], journal.state.last_text
+            await journal.append(
+                RunEnded(run_id=request.run_id, outcome="failed", result=said, reason=reason)
+            )
         finally:
             self._driving.discard(request.run_id)
 

@@ -1,19 +1,13 @@
-"""The protocol of turns as a game against hypothesis: replicas, pauses, crashes, redeliveries.
+"""The protocol of turns as a game against hypothesis.
 
-Every replica stands still before and after each append and each model call, until it is told to go
-on; meanwhile others act, deliveries run out, and processes die. Whatever happens, every message is
-answered once, in order, by a turn that one replica owned at a time.
+Whatever happens, every message is answered once, in order, by a turn that one replica owned at a
+time.
 """
 
-import asyncio
 from collections import Counter, defaultdict
-from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from structlog.testing import capture_logs
+from hypothesis.stateful import invariant, precondition, rule
 
 from schemas.channel import (
     BranchConcluded,
@@ -27,19 +21,15 @@ from schemas.channel import (
     TurnStarted,
 )
 from schemas.run import ModelReturned
-from schemas.subjects import Subject
 from services.channel.service import TRIGGERS
 from services.errors import ModelUnavailable
-from services.runtime import ids
-from services.runtime.consumer import settle
-from services.runtime.conversation import Conversation, calls_for_turn, evolve
-from services.runtime.event_log import Delivery, EventLog, Recorded
+from services.runtime.conversation import calls_for_turn
+from services.runtime.event_log import Recorded
 from tests.support.builders import ANA, BEN, branch_concluded, message
-from tests.support.fake_log import FakeLog
-from tests.support.replicas import Due, Killed, Replica, Shared
+from tests.support.game import INDEX, NUMBER, Game, folded
+from tests.support.replicas import Due, Replica
 from tests.support.scripted_model import calls, does, says
 
-REPLICAS = 3
 APOLOGY = "I could not answer this"
 MOODS = {
     "reply": lambda: does(calls("reply", text="answer")),
@@ -49,59 +39,17 @@ MOODS = {
     "only delegate": lambda: does(calls("branch", task="think")),
     "away": lambda: ModelUnavailable("busy"),
 }
-INDEX = st.integers(0, 99)
-NUMBER = st.integers(0, REPLICAS - 1)
-STEPS = st.integers(0, 16)
-_HANDLING: ContextVar["Handling | None"] = ContextVar("handling", default=None)
 
 
-@dataclass
-class Handling:
-    """One delivery in the hands of one replica."""
-
-    due: Due
-    replica: Replica
-    gate: asyncio.Future | None = None
-    task: asyncio.Task | None = None
-
-    @property
-    def stands_still(self) -> bool:
-        return self.gate is not None and not self.gate.done()
-
-
-class TurnProtocol(RuleBasedStateMachine):
+class TurnProtocol(Game):
     """Plays on the fake log; a subclass may bring another."""
 
-    pause_s = 0.0
-    """How long to wait for replicas to come to their next point."""
-    looks_often = True
-    """Whether the stream is looked at after every move, and not only at the end."""
+    durables = {"channel": TRIGGERS}  # noqa: RUF012 - not changed
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.quiet = capture_logs()
-        self.quiet.__enter__()
-        self.subject = Subject("acme", "atlas", "portal", f"c-{ids.new()}")
-        self.shared = Shared(self.answer, log=self.run(self.open_log()))
-        self.shared.hook = self.stand_still
-        self.replicas = [Replica(self.shared) for _ in range(REPLICAS)]
-        self.handlings: list[Handling] = []
-        self.owed: list[Due] = []
-        self.acknowledged: set[int] = set()
-        self.seen = 0
         self.said = 0
         self.mood = "reply"
-        self.run(self.shared.define())
-
-    async def open_log(self) -> EventLog:
-        return FakeLog()
-
-    async def close_log(self) -> None:
-        pass
-
-    def run(self, work):
-        return self.loop.run_until_complete(work)
 
     def answer(self, request):
         own = [m for m in request.messages if m.role == "assistant" and m.tool_calls]
@@ -125,41 +73,6 @@ class TurnProtocol(RuleBasedStateMachine):
     @rule(mood=st.sampled_from(sorted(MOODS)))
     def the_model_changes_its_mood(self, mood):
         self.mood = mood
-
-    @precondition(lambda self: self.owed)
-    @rule(which=INDEX, replica=NUMBER, steps=STEPS)
-    def a_replica_gets_a_delivery(self, which, replica, steps):
-        due = self.owed.pop(which % len(self.owed))
-        self.run(self.start(due, self.replicas[replica], steps))
-
-    @precondition(lambda self: self.standing)
-    @rule(which=INDEX, steps=STEPS)
-    def a_replica_goes_on(self, which, steps):
-        self.run(self.go_on(self.standing[which % len(self.standing)], steps))
-
-    @precondition(lambda self: self.standing)
-    @rule(which=INDEX, steps=STEPS)
-    def another_replica_goes_on(self, which, steps):
-        self.a_replica_goes_on(which, steps)
-
-    @precondition(lambda self: self.handlings)
-    @rule(which=INDEX, other=st.integers(1, REPLICAS - 1), steps=STEPS)
-    def a_delivery_runs_out_while_its_replica_stands_still(self, which, other, steps):
-        handling = self.handlings[which % len(self.handlings)]
-        if handling.due.recorded.seq in self.acknowledged:
-            return
-        number = self.replicas.index(handling.replica)
-        due = replace(handling.due, attempt=handling.due.attempt + 1)
-        self.run(self.start(due, self.replicas[(number + other) % REPLICAS], steps))
-
-    @rule(replica=NUMBER)
-    def a_replica_dies(self, replica):
-        self.run(self.kill(replica))
-
-    @precondition(lambda self: isinstance(self.shared.log, FakeLog))
-    @rule()
-    def the_log_forgets_the_ids_of_old_events(self):
-        self.shared.log._ids.clear()
 
     @precondition(lambda self: self.state().runs)
     @rule(which=INDEX)
@@ -188,6 +101,7 @@ class TurnProtocol(RuleBasedStateMachine):
 
     def teardown(self):
         try:
+            self.mood = "reply"
             self.run(self.come_to_rest())
             events = self.events()
             check(events, self.shared.stored_by)
@@ -195,136 +109,32 @@ class TurnProtocol(RuleBasedStateMachine):
             assert state.turn is None, f"a turn is still open: {state.turn}"
             most = self.shared.settings.max_retriggers
             assert not calls_for_turn(state, max_retriggers=most), "something was left undone"
-            self.run(self.check_steps())
+            check_steps(self.events(self.subject.of("turn")))
         finally:
-            self.run(self.close_log())
-            self.quiet.__exit__(None, None, None)
-            self.loop.close()
+            self.over()
 
-    async def come_to_rest(self) -> None:
-        """Let everybody go on, one after the other, until nothing is left to be done."""
-        self.mood = "reply"
-        for _ in range(400):
-            await self.look()
-            if handling := next((h for h in self.handlings if h.stands_still), None):
-                await self.go_on(handling)
-            elif self.owed:
-                await self.start(self.owed.pop(0), self.replicas[0])
-            elif (await self.newest()).turn is not None:
-                await self.sweep(0)
-            else:
-                return
-        raise AssertionError("it does not come to rest")
-
-    async def check_steps(self) -> None:
-        """Make sure that no answer of a model was recorded twice."""
-        returned = Counter()
-        async for recorded in self.shared.log.read(str(self.subject.of("turn")), fresh=True):
-            if isinstance(recorded.event, ModelReturned):
-                returned[recorded.event.run_id, recorded.event.step] += 1
-        assert {*returned.values()} <= {1}, returned
-
-    # -- moves -------------------------------------------------------------------------------
-
-    @property
-    def standing(self) -> list[Handling]:
-        return [handling for handling in self.handlings if handling.stands_still]
-
-    def append(self, event) -> None:
-        self.run(self.shared.log.append(str(self.subject), self.shared.outside.seal(event)))
-        self.run(self.look())
-
-    def events(self) -> list[Recorded]:
-        return self.run(self.read())
-
-    async def read(self) -> list[Recorded]:
-        return [r async for r in self.shared.log.read(str(self.subject), fresh=True)]
-
-    def state(self) -> Conversation:
-        return folded(self.events())
-
-    async def newest(self) -> Conversation:
-        return folded(await self.read())
-
-    async def look(self) -> None:
-        """Owe the service what is new."""
-        async for recorded in self.shared.log.read(str(self.subject), after=self.seen, fresh=True):
-            self.seen = recorded.seq
-            if recorded.envelope.type in TRIGGERS:
-                self.owed.append(Due("channel", recorded))
-
-    def owe_again(self, due: Due) -> None:
-        if due.recorded.seq not in self.acknowledged:
-            self.owed.append(replace(due, attempt=due.attempt + 1))
-
-    async def start(self, due: Due, replica: Replica, steps: int = 0) -> None:
-        if due.recorded.seq in self.acknowledged:
-            return
-        handling = Handling(due, replica)
-        handling.task = asyncio.create_task(self.handle(handling))
-        self.handlings.append(handling)
-        await self.until_all_stand_still()
-        await self.go_on(handling, steps)
-
-    async def handle(self, handling: Handling) -> None:
-        _HANDLING.set(handling)
-        due, replica = handling.due, handling.replica
-        delivery = Delivery(due.recorded, due.attempt)
-        verdict = await settle(replica.log, due.durable, delivery, replica.channel.handle)
-        if verdict.action == "ack":
-            self.acknowledged.add(due.recorded.seq)
-            self.owed = [other for other in self.owed if other.recorded.seq != due.recorded.seq]
-        else:
-            self.owe_again(due)
+    async def sweep_up(self) -> bool:
+        if (await self.newest()).turn is None:
+            return False
+        await self.sweep(0)
+        return True
 
     async def sweep(self, replica: int) -> None:
         """Hand an open turn on as `services.runtime.sweep` does: with the event of its holder."""
         events = await self.read()
         turn = folded(events).turn
         holder = next(r for r in events if r.envelope.id == turn.holder)
-        self.acknowledged.discard(holder.seq)  # a delivery that no durable knows of
-        await self.start(Due("channel", holder, 2), self.replicas[replica])
-
-    async def stand_still(self, replica, point) -> None:
-        handling = _HANDLING.get()
-        if handling is None:
-            return
-        handling.gate = asyncio.get_running_loop().create_future()
-        await handling.gate
-
-    async def go_on(self, handling: Handling, steps: int = 1) -> None:
-        for _ in range(steps):
-            if not handling.stands_still:
-                return
-            handling.gate.set_result(None)
-            await self.until_all_stand_still()
-
-    async def until_all_stand_still(self) -> None:
-        async with asyncio.timeout(20):
-            while any(not (h.task.done() or h.stands_still) for h in self.handlings):  # noqa: ASYNC110 - tasks
-                await asyncio.sleep(self.pause_s)
-        for handling in [h for h in self.handlings if h.task.done()]:
-            self.handlings.remove(handling)
-            with suppress(Killed, asyncio.CancelledError):
-                handling.task.result()
-        await self.look()
-
-    async def kill(self, number: int) -> None:
-        dead = self.replicas[number]
-        dead.kill()
-        self.replicas[number] = Replica(self.shared)
-        for handling in [h for h in self.handlings if h.replica is dead]:
-            handling.task.cancel()
-            await asyncio.gather(handling.task, return_exceptions=True)
-            self.handlings.remove(handling)
-            self.owe_again(handling.due)
+        due = Due("channel", holder, 2)
+        self.acknowledged.discard(due.key)  # a delivery that no durable knows of
+        await self.start(due, self.replicas[replica])
 
 
-def folded(events: list[Recorded]) -> Conversation:
-    state = Conversation()
-    for recorded in events:
-        state = evolve(state, recorded)
-    return state
+def check_steps(steps: list[Recorded]) -> None:
+    """Make sure that no answer of a model was recorded twice."""
+    returned = Counter(
+        (r.event.run_id, r.event.step) for r in steps if isinstance(r.event, ModelReturned)
+    )
+    assert {*returned.values()} <= {1}, returned
 
 
 def check(events: list[Recorded], stored_by: dict[int, Replica]) -> None:

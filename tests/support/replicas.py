@@ -292,6 +292,11 @@ class Due:
     recorded: Recorded
     attempt: int = 1
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What an acknowledgement is about."""
+        return (self.durable, self.recorded.seq)
+
 
 class Deliveries:
     """What the durables of all services are owed, one delivery at a time, until all are at rest."""
