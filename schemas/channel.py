@@ -41,6 +41,8 @@ class MessageReceived(Event, tag="message_received"):
     reply_to: str | None = None
     """Platform id of the message that this one answers."""
     attachments: tuple[Attachment, ...] = ()
+    private: bool = False
+    """True in a group that only its members can read: what is remembered there stays there."""
 
 
 class TurnStarted(Event, tag="turn_started"):
@@ -91,6 +93,8 @@ class BranchRequested(Event, tag="branch_requested"):
     task: Content
     forked_at: EventId
     """Last channel event that the branch sees; nothing is copied."""
+    purpose: Literal["thought", "persistence"] = "thought"
+    """Persistence: it saves what is worth keeping, by itself and silently; nobody is told."""
 
 
 class BranchConcluded(Event, tag="branch_concluded"):

@@ -18,6 +18,7 @@ from schemas.base import (
     Content,
     Event,
     EventId,
+    MemoryId,
     Milliseconds,
     Outcome,
     RunId,
@@ -136,6 +137,8 @@ class ToolReturned(Event, tag="tool_returned"):
     full: BodyRef | None = None
     """The whole output, where `output` is a cut of it."""
     duration_ms: Milliseconds = 0
+    recalled: tuple[MemoryId, ...] = ()
+    """Memories that the output shows, best first."""
 
 
 class StatusSet(Event, tag="status_set"):

@@ -6,7 +6,7 @@ result does not run twice, and a tool that was cut short is resolved by its own 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -367,7 +367,7 @@ class RunLoop(Generic[S]):
         started = self._with.clock.monotonic()
         output = await self._outcome(tool, call)
         if warning:
-            output = ToolOutput(f"{output.text}\n\n{warning}", output.status, output.full)
+            output = replace(output, text=f"{output.text}\n\n{warning}")
         duration = round((self._with.clock.monotonic() - started) * 1_000)
         await self._returned(call, output, duration)
 
@@ -407,6 +407,7 @@ class RunLoop(Generic[S]):
                 output=await content(self._with.bodies, cut(text, limit)),
                 full=await self._with.bodies.put(full) if full is not None else None,
                 duration_ms=duration_ms,
+                recalled=output.recalled,
             )
         )
 

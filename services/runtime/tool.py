@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from schemas.base import MemoryId
 from services.runtime.model import ToolSpec
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -26,6 +27,8 @@ class ToolOutput:
     status: ToolStatus = "ok"
     full: bytes | None = None
     """Everything the tool produced, when `text` is a cut of it; kept in the object store."""
+    recalled: tuple[MemoryId, ...] = ()
+    """Memories that `text` shows, best first."""
 
 
 @dataclass(frozen=True, slots=True)

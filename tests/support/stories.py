@@ -33,7 +33,13 @@ from schemas.channel import (
 from schemas.config import AgentDefined, AgentRetired
 from schemas.dead import DeliveryParked, DeliveryRetried
 from schemas.envelope import encode, seal
-from schemas.memory import MemoryForgotten, MemorySaved
+from schemas.memory import (
+    MemoryForgotten,
+    MemoryLinked,
+    MemorySaved,
+    MemoryTouched,
+    Replaced,
+)
 from schemas.run import (
     ContextTrimmed,
     InputReceived,
@@ -130,6 +136,15 @@ class Story:
             self.add(subject, MemoryForgotten(memory_id=id_, reason=self.random.choice(TEXTS)))
             return
         subject = Subject(self.random.choice(TENANTS), self.random.choice(AGENTS), entity="memory")
+        mine = [id_ for owner, id_ in self.memories if owner == subject]
+        if mine and self.random.random() < 0.2:
+            self.add(subject, MemoryTouched(memory_id=self.random.choice(mine)))
+            return
+        if len(mine) > 1 and self.random.random() < 0.2:
+            one, other = self.random.sample(mine, 2)
+            self.add(subject, MemoryLinked(memory_id=one, to=other, relation="caused_by"))
+            return
+        replaced = [Replaced(memory_id=id_, why="duplicate") for id_ in mine[-1:]]
         id_ = MemoryId(self.id("m"))
         saved = MemorySaved(
             memory_id=id_,
@@ -139,6 +154,7 @@ class Story:
             scope=self.random.choice(("person", "channel", "agent", "tenant")),
             person=self.random.choice((None, "portal:ana")),
             conversation=self.random.choice((None, "portal/general")),
+            replaces=self.random.choice(((), tuple(replaced))),
         )
         self.add(subject, saved)
         self.memories.append((subject, id_))

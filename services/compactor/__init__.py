@@ -1,0 +1,1 @@
+"""Keeps conversations within the window of their model; never blocks one."""

@@ -1,0 +1,1 @@
+"""Tends what is remembered: briefings, associations, supervision; idle when nothing changed."""

@@ -1,0 +1,1 @@
+"""Reads files into memory, piece by piece; never calls a model."""
