@@ -11,6 +11,7 @@ from schemas.subjects import Subject, matching
 from services.errors import Conflict, Permanent, Rejected, Transient
 from services.runtime import ids
 from services.runtime.event_log import Append
+from tests.support.servers import until
 
 ANA = Person(id="portal:ana", name="Ana")
 numbers = count()
@@ -34,39 +35,51 @@ class EventLogContract:
 
     async def test_an_unknown_subject_is_empty(self, log):
         subject = a_subject()
-        assert await texts(log.read(subject)) == []
-        assert await texts(log.read(subject, fresh=True)) == []
-        assert await log.last(subject) is None
-        assert await log.last(subject, fresh=True) is None
+        for fresh in (True, False):
+            assert await texts(log.read(subject, fresh=fresh)) == []
+            assert await log.last(subject, fresh=fresh) is None
 
     async def test_reads_back_what_was_appended_in_order(self, log):
         subject = a_subject()
         seqs = [await log.append(subject, message(str(n))) for n in range(5)]
         assert seqs == sorted(set(seqs))
-        assert await texts(log.read(subject)) == ["0", "1", "2", "3", "4"]
         assert await texts(log.read(subject, fresh=True)) == ["0", "1", "2", "3", "4"]
-        assert await texts(log.read(subject, after=seqs[1], until=seqs[3])) == ["2", "3"]
+        part = log.read(subject, after=seqs[1], until=seqs[3], fresh=True)
+        assert await texts(part) == ["2", "3"]
+
+    async def test_a_read_that_may_be_stale_gives_the_beginning_and_soon_everything(self, log):
+        subject = a_subject()
+        whole = [str(n) for n in range(5)]
+        for text in whole:
+            await log.append(subject, message(text))
+
+        async def everything():
+            found = await texts(log.read(subject))
+            assert found == whole[: len(found)]
+            newest = await log.last(subject)
+            return found == whole and newest is not None and newest.event.text == whole[-1]
+
+        await until(everything)
 
     async def test_reads_more_than_a_page(self, log):
         subject = a_subject()
         await asyncio.gather(*(log.append(subject, message(str(n))) for n in range(1_203)))
-        found = await texts(log.read(subject))
+        found = await texts(log.read(subject, fresh=True))
         assert sorted(found, key=int) == [str(n) for n in range(1_203)]
 
     async def test_the_same_event_again_is_stored_once(self, log):
         subject, envelope = a_subject(), message()
         first = await log.append(subject, envelope)
         assert await log.append(subject, envelope) == first
-        assert await texts(log.read(subject)) == ["hello"]
+        assert await texts(log.read(subject, fresh=True)) == ["hello"]
 
     async def test_last_is_the_newest_of_a_filter(self, log):
         subject = a_subject()
         await log.append(subject, message("old"))
         await log.append(subject, message("new"))
-        for fresh in (True, False):
-            recorded = await log.last(subject, fresh=fresh)
-            assert recorded.event.text == "new"
-            assert recorded.subject == subject
+        recorded = await log.last(subject, fresh=True)
+        assert recorded.event.text == "new"
+        assert recorded.subject == subject
         assert (await log.last("evt.t.>", fresh=True)) is not None
 
     async def test_appends_on_an_empty_subject_only_when_it_is_empty(self, log):
@@ -74,7 +87,7 @@ class EventLogContract:
         await log.append_if(subject, 0, message("first"))
         with pytest.raises(Conflict):
             await log.append_if(subject, 0, message("second"))
-        assert await texts(log.read(subject)) == ["first"]
+        assert await texts(log.read(subject, fresh=True)) == ["first"]
 
     async def test_refuses_a_stale_expectation_and_says_where_the_subject_is(self, log):
         subject = a_subject()
@@ -96,7 +109,7 @@ class EventLogContract:
         first = await log.append_if(subject, 0, message("1"))
         await log.append(a_subject(), message("elsewhere"))
         await log.append_if(subject, first, message("2"))
-        assert await texts(log.read(subject)) == ["1", "2"]
+        assert await texts(log.read(subject, fresh=True)) == ["1", "2"]
 
     async def test_of_eight_writers_with_one_expectation_exactly_one_wins(self, log):
         subject = a_subject()
@@ -105,7 +118,7 @@ class EventLogContract:
         )
         assert sum(isinstance(outcome, int) for outcome in outcomes) == 1
         assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 7
-        assert len(await texts(log.read(subject))) == 1
+        assert len(await texts(log.read(subject, fresh=True))) == 1
 
     async def test_a_batch_is_stored_whole_and_in_order(self, log):
         one, other = a_subject(), a_subject()
@@ -116,9 +129,9 @@ class EventLogContract:
                 Append(one, message("3")),
             ]
         )
-        assert await texts(log.read(one)) == ["1", "3"]
-        assert await texts(log.read(other)) == ["2"]
-        assert (await log.last(one)).seq == last
+        assert await texts(log.read(one, fresh=True)) == ["1", "3"]
+        assert await texts(log.read(other, fresh=True)) == ["2"]
+        assert (await log.last(one, fresh=True)).seq == last
 
     async def test_a_batch_with_one_broken_expectation_stores_nothing(self, log):
         one, other = a_subject(), a_subject()
@@ -127,15 +140,15 @@ class EventLogContract:
             await log.append_batch(
                 [Append(one, message("1"), expected=0), Append(other, message("2"), expected=0)]
             )
-        assert await texts(log.read(one)) == []
-        assert await texts(log.read(other)) == ["taken"]
+        assert await texts(log.read(one, fresh=True)) == []
+        assert await texts(log.read(other, fresh=True)) == ["taken"]
 
     async def test_a_batch_may_be_sent_again(self, log):
         subject = a_subject()
         batch = [Append(subject, message("1"), expected=0), Append(subject, message("2"))]
         last = await log.append_batch(batch)
         assert await log.append_batch(batch) == last
-        assert await texts(log.read(subject)) == ["1", "2"]
+        assert await texts(log.read(subject, fresh=True)) == ["1", "2"]
 
     async def test_a_tail_yields_the_past_and_then_what_comes(self, log):
         subject = a_subject()
@@ -178,11 +191,12 @@ class EventLogContract:
 
         async def handle(delivery):
             attempts.append(delivery.attempt)
-            if delivery.attempt == 1:
+            if len(attempts) == 1:
                 raise Transient("not now")
 
         await self.consumed(log, subject, 2, handle=handle, seen=attempts)
-        assert attempts == [1, 2]
+        first, second = attempts
+        assert second > first
 
     async def test_what_is_rejected_does_not_come_again(self, log):
         subject = a_subject()
@@ -191,11 +205,11 @@ class EventLogContract:
         attempts = []
 
         async def handle(delivery):
-            attempts.append((delivery.recorded.event.text, delivery.attempt))
+            attempts.append(delivery.recorded.event.text)
             raise Rejected("no")
 
         await self.consumed(log, subject, 2, handle=handle, seen=attempts)
-        assert sorted(attempts) == [("1", 1), ("2", 1)]
+        assert sorted(attempts) == ["1", "2"]
 
     async def test_what_can_never_work_is_parked_with_its_reason(self, log):
         subject = a_subject()
@@ -233,7 +247,8 @@ class EventLogContract:
 
         async with asyncio.timeout(5):  # well before an acknowledgement would be overdue
             await self.consumed(log, subject, 1, handle=handle, seen=attempts, durable=durable)
-        assert attempts == [2]
+        (attempt,) = attempts
+        assert attempt > 1  # a cluster may try the one that left once more
 
     async def test_a_stopped_consumer_finishes_what_it_has_and_takes_no_more(self, log):
         subject, durable, stop = a_subject(), f"d-{ids.new()}", asyncio.Event()
@@ -258,7 +273,7 @@ class EventLogContract:
         await log.append(str(subject), message("1"))
         await log.append(str(subject.of("worker", "w1")), message("2"))
         pattern = matching("t", "a", "portal", subject.conversation)
-        assert await texts(log.read(pattern)) == ["1", "2"]
+        assert await texts(log.read(pattern, fresh=True)) == ["1", "2"]
 
     async def consumed(
         self, log, subject, wanted, *, types=None, replicas=1, handle=None, seen=None, durable=None
