@@ -1,0 +1,1 @@
+"""Turns time into events: fires, skips and misses what is due; has no leader."""
