@@ -320,7 +320,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
             ge=0,
             le=3_600,
             description="Seconds that a rate-limited model is passed over when there is a "
-            "fallback. Providers count by the minute.",
+            "fallback, by all processes on one NATS. Providers count by the minute.",
         ),
     ] = 60.0
     timeout_s: Annotated[
