@@ -108,7 +108,6 @@ class Reader:
         async def attempt() -> Msg:
             message = await self._connection.request(self._leader, body)
             if b'"code":503' in message.data:
-                await asyncio.sleep(0.1)
                 raise LogUnavailable("the stream has no leader")
             return message
 
