@@ -195,10 +195,8 @@ class Channel:
         self._driving.add(turn.turn_id)
         try:
             await self._drive_claimed(turn, journal)
-        except (
-            Permanent,
-            Rejected,
-        ) as error:  # no repetition would help; the conversation must go on
+        except (Permanent, Rejected) as error:
+            # no repetition would help, and the conversation must go on
             await self._give_up(turn, _ids(turn.state.unhandled), str(error), turn.attempt)
         finally:
             self._driving.discard(turn.turn_id)

@@ -248,10 +248,8 @@ class RunService(ABC, Generic[S]):
                 )
                 if await journal.try_append(event):
                     return
-        except (
-            Permanent,
-            Rejected,
-        ) as error:  # no repetition would help; somebody waits for an end
+        except (Permanent, Rejected) as error:
+            # no repetition would help; somebody waits for an end
             reason, said = str(error)[:1_000], journal.state.last_text
             await journal.append(
                 RunEnded(run_id=request.run_id, outcome="failed", result=said, reason=reason)
