@@ -14,6 +14,7 @@ from services.errors import LogFull, LogUnavailable, Permanent
 from services.runtime.bodies import TEXT, reference
 from services.runtime.jetstream.connection import Connection, is_full
 from services.runtime.jetstream.reading import Reader
+from services.runtime.jetstream.replicas import keep
 from services.runtime.jetstream.room import check_room
 
 BUCKET: Final = "bodies"
@@ -30,12 +31,13 @@ class JetStreamBodies:
         self._store: ObjectStore | None = None
 
     async def create(self, *, replicas: int = 1) -> None:
-        """Make the bucket; safe from many processes at once."""
+        """Make the bucket, or bring its replicas up to date; safe from many processes at once."""
         config = ObjectStoreConfig(storage=StorageType.FILE, replicas=replicas)
         try:
             self._store = await self._js.create_object_store(BUCKET, config)
         except BadRequestError:
             self._store = await self._js.object_store(BUCKET)
+            await keep(self._connection, STREAM, replicas)
         except (NatsError, JetStreamError, TimeoutError) as error:
             raise LogUnavailable(f"object store: {error!r}") from error
 

@@ -22,6 +22,7 @@ from services.errors import LogUnavailable, ServiceError
 from services.runtime.clock import Clock
 from services.runtime.jetstream.connection import Connection, JetStreamRefused
 from services.runtime.jetstream.reading import Reader
+from services.runtime.jetstream.replicas import keep
 from services.runtime.router import ProcessCooldowns
 
 BUCKET: Final = "cooldowns"
@@ -102,7 +103,7 @@ class SharedCooldowns:
             await self._connection.reconnected.wait_for(lambda: self._connections != connections)
 
     async def _create(self, replicas: int) -> None:
-        """Make the bucket; safe from many processes at once."""
+        """Make the bucket, or bring its replicas up to date; safe from many processes at once."""
         config: dict[str, Any] = {
             "name": STREAM,
             "subjects": [f"{KEYS}.>"],
@@ -122,6 +123,7 @@ class SharedCooldowns:
         except JetStreamRefused as refused:
             if refused.error.err_code != IN_USE:
                 raise
+            await keep(self._connection, STREAM, replicas)
 
     async def _read(self) -> None:
         """Take in every rest in the bucket, each for as long as it has left."""
