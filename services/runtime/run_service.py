@@ -286,7 +286,11 @@ class RunService(ABC, Generic[S]):
             owner=self._owner,
         )
         journal.on_behalf_of(request.turn, request.id)
-        await journal.load(after=request.seq)
+        try:
+            await journal.load(after=request.seq)
+        except Permanent as error:  # a part of it is lost, so nobody can go on with it
+            await journal.find_end()
+            await self._end_as_failed(request, journal, f"its journal cannot be read: {error}")
         return journal
 
     async def _tell(self, request: Request, journal: Journal) -> None:

@@ -11,7 +11,7 @@ from schemas.run import RunEnded
 from services.runtime.agents import config_subject
 from services.runtime.model import ModelAnswer, ModelRequest
 from tests.support.builders import CONVERSATION
-from tests.support.replicas import Deliveries, MortalWorkers, Replica, Shared
+from tests.support.replicas import Deliveries, MortalWorkers, Replica, Shared, nothing
 from tests.support.scripted_model import calls, does
 
 
@@ -75,4 +75,28 @@ async def test_a_run_that_our_own_code_cannot_drive_ends_too(shared, deliveries,
     (concluded,) = events(shared, WorkerConcluded)
     assert ended.outcome == concluded.outcome == "failed"
     assert "7 times in a row" in ended.reason
+    assert events(shared, DeliveryParked) == []
+
+
+async def test_a_worker_of_whose_journal_something_is_lost_for_good_ends(shared, deliveries):
+    long = calls("file_write", path="notes.txt", content="x" * 30_000)
+
+    def verbose(request):
+        return does(long) if request.kind == "worker" else brain(request)
+
+    async def die_and_lose_the_calls(replica, point):
+        if (point.when, point.what) == ("before", "tool_called") and "worker" in point.subject:
+            shared.hook = nothing
+            for sha256 in [sha for sha, body in shared.bodies.bodies.items() if b"xxxx" in body]:
+                del shared.bodies.bodies[sha256]
+            replica.kill()
+
+    shared.model.brain = verbose
+    shared.hook = die_and_lose_the_calls
+    await shared.say("start")
+    await deliveries.settle()
+    (ended,) = events(shared, RunEnded)
+    assert ended.outcome == "failed"
+    assert "is not in the store" in ended.reason
+    assert [told.outcome for told in events(shared, WorkerConcluded)] == ["failed"]
     assert events(shared, DeliveryParked) == []
