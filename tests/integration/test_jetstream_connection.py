@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from itertools import count
 
 import msgspec
 import pytest
@@ -12,7 +13,8 @@ from services.runtime.cancelling import end
 from services.runtime.event_log import Append
 from services.runtime.jetstream import connection as module
 from services.runtime.jetstream.connection import Connection
-from services.runtime.jetstream.log import STREAM, JetStreamLog
+from services.runtime.jetstream.log import STREAM, JetStreamLog, _Consumption
+from services.runtime.jetstream.pulling import Puller
 from tests.contracts.event_log import a_subject, message, texts
 from tests.support.servers import kill, until
 
@@ -105,3 +107,69 @@ async def test_a_batch_waits_while_too_many_others_are_under_way(connection, log
         await part(number, 2, **{"Nats-Batch-Commit": "1"})
     seq = await appending
     assert await texts(log.read("evt.>", after=seq - 2, until=seq, fresh=True)) == ["one", "two"]
+
+
+def breaking_once(method):
+    """Return `method` with a bug that shows at its first call."""
+    calls = count()
+
+    async def breaks(self, *arguments):
+        if next(calls) == 0:
+            raise ZeroDivisionError
+        await method(self, *arguments)
+
+    return breaks
+
+
+async def test_a_bug_in_asking_restarts_a_consumer_instead_of_silencing_it(log, monkeypatch):
+    monkeypatch.setattr(Puller, "_ask", breaking_once(Puller._ask))
+    handled = asyncio.Event()
+
+    async def handle(_):
+        handled.set()
+
+    subject = a_subject()
+    consuming = asyncio.create_task(log.consume("fragile", [subject], handle))
+    await log.append(subject, message())
+    async with asyncio.timeout(20):
+        await handled.wait()
+    await end(consuming)
+
+
+async def test_a_bug_in_the_heartbeats_hands_back_what_they_kept_alive(log, monkeypatch):
+    started, cancelled, handled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    broken = breaking_once(_Consumption._beat)
+
+    async def beat(self):
+        await started.wait()
+        await broken(self)
+
+    monkeypatch.setattr(_Consumption, "_beat", beat)
+
+    async def handle(delivery):
+        if delivery.redelivered:
+            handled.set()
+            return
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    subject = a_subject()
+    consuming = asyncio.create_task(log.consume("fragile", [subject], handle))
+    await log.append(subject, message())
+    async with asyncio.timeout(20):
+        await handled.wait()
+    assert cancelled.is_set()
+    await end(consuming)
+
+
+async def test_a_bug_beside_a_tail_restarts_it(log, monkeypatch):
+    monkeypatch.setattr(Puller, "_ask", breaking_once(Puller._ask))
+    subject = a_subject()
+    await log.append(subject, message("one"))
+    async with asyncio.timeout(20):
+        async for recorded in log.tail(subject):
+            assert recorded.event.text == "one"
+            break

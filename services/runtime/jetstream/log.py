@@ -190,7 +190,7 @@ class JetStreamLog:
             },
         )
         puller = Puller(self._connection, STREAM, name, room=1_000)
-        pulling = asyncio.create_task(puller.run())
+        pulling = puller.start(puller.run())
         expected = 1
         try:
             while True:
@@ -267,9 +267,9 @@ class _Consumption:
 
     async def run(self, puller: Puller, stop: asyncio.Event | None) -> None:
         """Hand on what the puller brings; on cancellation give everything back."""
-        pulling = asyncio.create_task(puller.run())
-        beating = asyncio.create_task(self._beat())
-        stopping = asyncio.create_task(_end_on(stop, puller))
+        pulling = puller.start(puller.run())
+        beating = puller.start(self._beat())
+        stopping = puller.start(_end_on(stop, puller))
         try:
             while (message := await puller.messages.get()) is not None:
                 if isinstance(message, ConsumerLost):
