@@ -9,13 +9,14 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 
+from services.api.door.cross_origin import CrossOrigin
 from services.api.door.gate import Gate
 from services.api.door.sessions import OneTimeKey, Sessions
 from services.api.entrance import Entrance
 from services.api.faults import ErrorBody, answer_to
 from services.api.metrics import Meter
 from services.api.options import ApiOptions, access_token
-from services.api.routes import agents, conversations, files, health, messages, page, stream
+from services.api.routes import agents, conversations, dead, files, health, messages, page, stream
 from services.api.routes.scope import AnyRequest, dependencies
 from services.runtime.process import Process
 
@@ -49,7 +50,8 @@ def create_app(process: Process, options: ApiOptions) -> ASGIApp:
         "one_time_key": OneTimeKey(options.link_key),
     }
     application = create_routes(process, given)
-    return Entrance(application, gate, meter, process.clock)
+    cross_origin = CrossOrigin(config.api.allowed_origins)
+    return Entrance(application, gate, cross_origin, meter, process.clock)
 
 
 def create_routes(process: Process, given: dict[str, object]) -> Litestar:
@@ -69,7 +71,13 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
             *health.probes,
             Router(
                 BASE,
-                route_handlers=[*agents.routes, *health.routes, page.begin_session, conversation],
+                route_handlers=[
+                    *agents.routes,
+                    *dead.routes,
+                    *health.routes,
+                    page.begin_session,
+                    conversation,
+                ],
             ),
         ],
         dependencies=dependencies(process) | {name: _giving(it) for name, it in given.items()},

@@ -9,6 +9,7 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from services.api.door.cross_origin import PERMISSION, CrossOrigin
 from services.api.door.gate import Gate, Knock
 from services.api.faults import InvalidName, answer_to
 from services.api.metrics import Meter
@@ -31,9 +32,12 @@ UNMATCHED: Final = "(none)"  # one label for all paths that no route has, howeve
 class Entrance:
     """The application behind its gate."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, meter: Meter, clock: Clock) -> None:
+    def __init__(
+        self, app: ASGIApp, gate: Gate, cross_origin: CrossOrigin, meter: Meter, clock: Clock
+    ) -> None:
         self._app = app
         self._gate = gate
+        self._cross_origin = cross_origin
         self._meter = meter
         self._clock = clock
 
@@ -44,16 +48,22 @@ class Entrance:
             return
         started = perf_counter()
         status = 0
+        knock = _knock(scope)
+        told = self._cross_origin.headers(knock)
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = self._completed(message["headers"])
+                message["headers"] = self._completed([*message["headers"], *told])
             await send(message)
 
         try:
-            scope["state"]["caller"] = self._gate.admit(_knock(scope))
+            if self._cross_origin.is_preflight(knock):
+                self._gate.check(knock)
+                await _permit(sending)
+                return
+            scope["state"]["caller"] = self._gate.admit(knock)
             _check_path(scope)
         except Rejected as refusal:
             await _refuse(refusal, sending)
@@ -72,6 +82,11 @@ class Entrance:
             (b"date", date),
             *((name, value) for name, value in HEADERS if name not in names),
         ]
+
+
+async def _permit(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": PERMISSION})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _refuse(refusal: Rejected, send: Send) -> None:

@@ -18,7 +18,7 @@ from schemas.subjects import Subject, matching, parse
 from services.channel.preview import Preview
 from services.channel.tools import TOOLS, Scope
 from services.channel.turn import Turn
-from services.errors import Conflict, Fenced, Permanent, Transient
+from services.errors import Conflict, Fenced, Permanent, Rejected, Transient
 from services.runtime import ids, prompts
 from services.runtime.agents import Agents, UnknownAgent
 from services.runtime.bodies import content
@@ -195,7 +195,8 @@ class Channel:
         self._driving.add(turn.turn_id)
         try:
             await self._drive_claimed(turn, journal)
-        except Permanent as error:  # no repetition would help, and the conversation must go on
+        except (Permanent, Rejected) as error:
+            # no repetition would help, and the conversation must go on
             await self._give_up(turn, _ids(turn.state.unhandled), str(error), turn.attempt)
         finally:
             self._driving.discard(turn.turn_id)
@@ -264,12 +265,12 @@ class Channel:
     async def _settle_down(self, turn: Turn) -> None:
         """Wait until people, or results that arrive together, have come to a pause."""
         settings, clock = self._with.settings, self._with.writer.clock
-        while True:
-            until = _pause(turn.state, settings)
-            now = clock.now()
-            if until <= now:
-                return
-            await clock.sleep((until - now) / 1_000_000)
+        # Messages bear the time of the machines that took them in: by a clock that is ahead of
+        # ours the pause would begin late, so we wait no longer in all than a pause may last.
+        left = max(settings.coalesce_max_wait_ms, settings.retrigger_debounce_ms) * 1_000
+        while (wait := min(_pause(turn.state, settings) - clock.now(), left)) > 0:
+            left -= wait
+            await clock.sleep(wait / 1_000_000)
             await turn.refresh()
 
     async def _context(self, turn: Turn, journal: Journal) -> tuple[Context, list[Trigger]]:
@@ -305,7 +306,7 @@ class Channel:
         statuses = await self._with.statuses.of(subject.tenant, list(workers)) if workers else {}
         lines.append("Active:")
         for run in state.runs:
-            seconds = (self._with.writer.clock.now() - run.at) // 1_000_000
+            seconds = max(self._with.writer.clock.now() - run.at, 0) // 1_000_000
             said = statuses.get(run.run_id, "")
             what = "waiting for input" if run.waiting else f"running {seconds} s"
             lines.append(

@@ -1,9 +1,10 @@
 """What a conversation's model can do: talk, delegate, steer what it delegated."""
 
 import mimetypes
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -25,6 +26,7 @@ from services.runtime.sandbox.workspace import Workspace
 from services.runtime.text import clean
 from services.runtime.tool import Tool, ToolOutput
 
+DONE: Final = "Done, before an interruption."
 FILE_BYTES: Final = 25 * 1024 * 1024  # most of one file that is sent
 
 
@@ -37,6 +39,10 @@ class Scope:
     workspace: Workspace
     max_branches: int
     max_workers: int
+
+
+A = TypeVar("A", bound=Struct)
+Run: TypeAlias = Callable[[Scope, str, A], Awaitable[ToolOutput]]
 
 
 class Reply(Struct, frozen=True):
@@ -194,6 +200,23 @@ def _active(scope: Scope, wanted: str, kind: str | None) -> RunId:
     return found[0].run_id
 
 
+def _once(run: Run[A]) -> Run[A]:
+    """Let a tool that was interrupted behind its effect succeed, whatever has become of its object.
+
+    A worker may have ended since it was told something; that does not undo the telling.
+    """
+
+    async def tried(scope: Scope, key: str, arguments: A) -> ToolOutput:
+        try:
+            return await run(scope, key, arguments)
+        except (Rejected, OSError):
+            if scope.turn.has_done(key):
+                return ToolOutput(DONE)
+            raise
+
+    return tried
+
+
 TOOLS: Final[tuple[Tool[Scope, Any], ...]] = (
     Tool(
         "reply",
@@ -207,31 +230,31 @@ TOOLS: Final[tuple[Tool[Scope, Any], ...]] = (
         "Start a line of thought that knows this conversation and can use long-term memory: to "
         "remember, to recall, to think something through. Its conclusion comes back to you.",
         BranchTask,
-        _branch,
+        _once(_branch),
         repeatable=True,
     ),
     Tool(
         "spawn_worker",
         "Hand a task to a worker with a shell and files. Its result comes back to you.",
         SpawnWorker,
-        _spawn_worker,
+        _once(_spawn_worker),
         repeatable=True,
     ),
     Tool(
         "route",
         "Tell an active worker something: more to do, an answer, a correction.",
         Route,
-        _route,
+        _once(_route),
         repeatable=True,
     ),
-    Tool("cancel", "Stop an active branch or worker.", Cancel, _cancel, repeatable=True),
+    Tool("cancel", "Stop an active branch or worker.", Cancel, _once(_cancel), repeatable=True),
     Tool("skip", "Say nothing. Ends your turn.", Skip, _skip, repeatable=True),
-    Tool("react", "Add an emoji to the newest message.", React, _react, repeatable=True),
+    Tool("react", "Add an emoji to the newest message.", React, _once(_react), repeatable=True),
     Tool(
         "send_file",
         "Send a file of the workspace, up to 25 MB, to this conversation.",
         SendFile,
-        _send_file,
+        _once(_send_file),
         repeatable=True,
     ),
 )

@@ -46,6 +46,11 @@ class Turn:
         await self._append(event, id_)
         return id_
 
+    def has_done(self, key: str) -> bool:
+        """Tell whether the effect `key` is in the log, perhaps by an earlier owner."""
+        turn = self.state.turn
+        return turn is not None and ids.derived("effect", self.turn_id, key) in turn.effects
+
     async def end(self, event: ChannelEvent) -> None:
         """Append the event that ends this turn.
 

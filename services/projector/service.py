@@ -133,7 +133,8 @@ class Projector:
         try:
             await self._follow(conn, self._pack)
         finally:
-            await end(*self._late)
+            late, self._late = self._late, set()
+            await end(*late)
 
     async def _follow(self, conn: Conn, pack: Pack) -> None:
         """Write what the log brings, for ever."""
@@ -142,6 +143,7 @@ class Projector:
         feed = batched(tail, most=BATCH, linger_s=LINGER_S, idle_s=IDLE_S)
         async with aclosing(feed) as batches:
             async for batch in batches:
+                self._look_after_the_late()
                 while self._joining:
                     await pack.adopt(self._joining.pop())
                 if batch:
@@ -153,9 +155,13 @@ class Projector:
 
     def _send_away(self, member: Member) -> None:
         """Let a member catch up on its own; it joins the pack when it is near."""
-        task = asyncio.create_task(self._bring_up(member))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+        self._late.add(asyncio.create_task(self._bring_up(member)))
+
+    def _look_after_the_late(self) -> None:
+        """Let a bug in catching up end the projector: nobody else would notice it."""
+        for task in [task for task in self._late if task.done()]:
+            self._late.remove(task)
+            task.result()
 
     async def _bring_up(self, member: Member) -> None:
         failures = 0

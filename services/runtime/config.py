@@ -13,6 +13,7 @@ from services.runtime.secret import Secret
 
 HttpUrl: TypeAlias = Annotated[str, Meta(pattern="^https?://")]
 ModelName: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+/\S+$")]
+Origin: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^/*\s]+$")]
 KINDS: Final = ("turn", "branch", "worker")
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -320,7 +321,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
             ge=0,
             le=3_600,
             description="Seconds that a rate-limited model is passed over when there is a "
-            "fallback. Providers count by the minute.",
+            "fallback, by all processes on one NATS. Providers count by the minute.",
         ),
     ] = 60.0
     timeout_s: Annotated[
@@ -454,8 +455,12 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     allowed_origins: Annotated[
-        tuple[str, ...],
-        Meta(description="`Origin` headers that are accepted besides the interface's own."),
+        tuple[Origin, ...],
+        Meta(
+            description="`Origin` headers that are accepted besides the interface's own, as "
+            "`https://HOST[:PORT]`. Pages there may call the interface from a browser, with the "
+            "token; a page of another site never has the session cookie."
+        ),
     ] = ()
 
 

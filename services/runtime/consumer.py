@@ -11,7 +11,7 @@ import structlog
 
 from schemas.dead import DeliveryParked
 from schemas.envelope import seal
-from schemas.subjects import parse
+from schemas.subjects import InvalidToken, parse
 from services.errors import Fenced, HandedBack, Permanent, Rejected, Transient
 from services.runtime import ids
 from services.runtime.event_log import Delivery, EventLog, Handler
@@ -88,6 +88,13 @@ def again(delivery: Delivery) -> Verdict:
 async def _park(event_log: EventLog, durable: str, delivery: Delivery, reason: str) -> Verdict:
     """Put the delivery on the dead-letter list; if even that fails it comes again."""
     recorded = delivery.recorded
+    try:
+        dead = str(parse(recorded.subject).of("dead"))
+    except InvalidToken:  # not of our making: no tenant's list could show it
+        log.exception(
+            "event.unplaceable", durable=durable, subject=recorded.subject, seq=recorded.seq
+        )
+        return Verdict("ack")
     parked = seal(
         DeliveryParked(
             durable=durable,
@@ -103,7 +110,7 @@ async def _park(event_log: EventLog, durable: str, delivery: Delivery, reason: s
         turn=recorded.envelope.turn,
     )
     try:
-        await event_log.append(str(parse(recorded.subject).of("dead")), parked)
+        await event_log.append(dead, parked)
     except Transient:
         return again(delivery)
     return Verdict("ack")

@@ -31,7 +31,7 @@ from schemas.channel import (
 from services.runtime.event_log import Recorded
 
 SEEN: Final = 1_000  # message ids remembered, so that a platform's repetition is not a new message
-FAILED: Final = 20  # given-up turns remembered, so that a person can have them tried again
+FAILED: Final = 200  # given-up turns that can be tried again: a day of an outage in a busy room
 PREVIEW: Final = 300  # characters of a task kept for the status block
 
 

@@ -143,9 +143,14 @@ class Conversations:
         if saved is None:
             return Conversation()
         try:
-            return _DECODE(saved)
+            state = _DECODE(saved)
         except msgspec.DecodeError:
             return Conversation()
+        last = max(state.seq, 1)
+        async for recorded in self._log.read(key, after=last - 1, until=last):
+            if recorded.envelope.id == state.at:
+                return state
+        return Conversation()  # of a log that was lost and begun anew
 
 
 def _key(subject: str, keep: int) -> str:

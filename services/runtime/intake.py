@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.base import EventId, RunId
-from schemas.channel import Attachment, CancelRequested, MessageReceived, Person, RetryRequested
+from schemas.channel import Attachment, CancelRequested, MessageReceived, Person
 from schemas.subjects import InvalidToken, Subject
 from services.errors import Rejected
 from services.runtime import ids
@@ -88,11 +88,6 @@ class Intake:
         """Ask for a branch or a worker to stop."""
         event = CancelRequested(run_id=run_id, reason=clean(reason)[:1_000])
         envelope = self.writer.seal(event, actor=by)
-        return Receipt(envelope.id, await self.writer.log.append(_on_wire(of), envelope))
-
-    async def retry(self, of: Subject, turn_id: RunId, *, by: str) -> Receipt:
-        """Ask for a failed turn to be tried again."""
-        envelope = self.writer.seal(RetryRequested(turn_id=turn_id), actor=by)
         return Receipt(envelope.id, await self.writer.log.append(_on_wire(of), envelope))
 
 

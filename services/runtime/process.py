@@ -21,6 +21,7 @@ from services.runtime.database import Pool, connect
 from services.runtime.embedded.servers import Urls
 from services.runtime.jetstream.bodies import JetStreamBodies
 from services.runtime.jetstream.connection import Connection
+from services.runtime.jetstream.cooldowns import SharedCooldowns
 from services.runtime.jetstream.live import NatsLive
 from services.runtime.jetstream.log import JetStreamLog
 from services.runtime.jetstream.snapshots import JetStreamSnapshots
@@ -29,7 +30,7 @@ from services.runtime.loop_guard import Thresholds
 from services.runtime.model_access import Access
 from services.runtime.model_choice import OFFLINE_MODEL, Choice, detect
 from services.runtime.offline import OfflineModel
-from services.runtime.router import ProcessCooldowns, RetryPolicy, Router
+from services.runtime.router import RetryPolicy, Router
 from services.runtime.run_loop import Equipment
 from services.runtime.sandbox import Available, Limits, Sandbox, Unavailable, probe
 from services.runtime.sandbox.workspace import Workspace
@@ -185,9 +186,10 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
             backoff_ms=config.models.backoff_ms,
             cooldown_s=config.models.cooldown_s,
         )
-        router = Router(
-            providers, OfflineModel(), policy=policy, clock=clock, cooldowns=ProcessCooldowns(clock)
-        )
+        cooldowns = SharedCooldowns(connection, clock)
+        following = asyncio.create_task(cooldowns.follow(replicas=replicas))
+        stack.push_async_callback(end, following)
+        router = Router(providers, OfflineModel(), policy=policy, clock=clock, cooldowns=cooldowns)
         if choice.model != OFFLINE_MODEL:
             warming = asyncio.create_task(providers.warm())
             stack.callback(warming.cancel)

@@ -60,7 +60,12 @@ class ProcessCooldowns:
 
     async def is_cooling(self, model: str) -> bool:
         """Return whether `model` is resting."""
-        return self._until.get(model, 0.0) > self._clock.monotonic()
+        return self.left(model) > 0
+
+    def left(self, model: str) -> float:
+        """Return the seconds that `model` still rests, 0 or less when it does not."""
+        now = self._clock.monotonic()
+        return self._until.get(model, now) - now
 
 
 class Router:

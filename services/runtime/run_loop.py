@@ -156,6 +156,7 @@ class RunLoop(Generic[S]):
                 if isinstance(step, Finish | Wait):
                     return step
                 if watching.done():
+                    watching.result()  # a bug in it ends the run's attempt, not step after step
                     await self._journal.absorb()
                     watching = asyncio.create_task(self._watch())
                 await self._watched(self._do(step), watching)
@@ -210,6 +211,7 @@ class RunLoop(Generic[S]):
             while not await self._is_out_of_hand():
                 await asyncio.wait({hint}, timeout=WATCH_S)
                 if hint.done():
+                    hint.result()
                     hint = asyncio.ensure_future(anext(hints))
         finally:
             await end(hint)

@@ -22,7 +22,7 @@ from schemas.channel import (
 )
 from schemas.run import InputReceived, RunEnded, RunStarted, RunWaiting
 from schemas.subjects import Subject, matching, parse
-from services.errors import Permanent, Transient
+from services.errors import Permanent, Rejected, Transient
 from services.runtime import ids
 from services.runtime.agents import Agent, Agents, UnknownAgent
 from services.runtime.conversations import Conversations
@@ -39,6 +39,9 @@ S = TypeVar("S")
 
 PATTERN: Final = matching(entity="channel")
 CANCELLED: Final = "Cancelled before there was a result."
+# Fewer than the deliveries after which a bug is parked, so that the run ends and says so instead.
+MOST_FRUITLESS: Final = 7
+FRUITLESS: Final = f"it was taken up {MOST_FRUITLESS} times in a row, and no step came of it"
 
 log = structlog.get_logger()
 
@@ -163,9 +166,7 @@ class RunService(ABC, Generic[S]):
         state = journal.state
         if state.ended is None and not state.waiting:
             if (reason := await self._refusal(request)) is not None:
-                refused = RunEnded(run_id=request.run_id, outcome="failed", reason=reason)
-                await journal.from_outside(refused, cause=request.id)
-                await self._tell(request, journal)
+                await self._end_as_failed(request, journal, reason)
                 return
             if state.started is None:
                 await journal.start(
@@ -181,6 +182,9 @@ class RunService(ABC, Generic[S]):
                     holder=request.id,
                 )
             elif delivery.redelivered and state.holder == request.id:
+                if state.fruitless >= MOST_FRUITLESS:
+                    await self._end_as_failed(request, journal, FRUITLESS)
+                    return
                 await journal.resume(holder=request.id)
             else:
                 return  # somebody else holds it, by another delivery
@@ -201,6 +205,9 @@ class RunService(ABC, Generic[S]):
             ours = delivery.redelivered and state.holder == trigger
             if trigger in state.sources and not (ours and not state.waiting):
                 break
+            if ours and state.fruitless >= MOST_FRUITLESS:
+                await self._end_as_failed(request, journal, FRUITLESS)
+                return
             if state.waiting or ours:
                 await journal.resume(holder=trigger)
                 if trigger not in journal.state.sources:
@@ -241,13 +248,21 @@ class RunService(ABC, Generic[S]):
                 )
                 if await journal.try_append(event):
                     return
-        except Permanent as error:  # no repetition would help; somebody waits for an end
+        except (Permanent, Rejected) as error:
+            # no repetition would help; somebody waits for an end
             reason, said = str(error)[:1_000], journal.state.last_text
             await journal.append(
                 RunEnded(run_id=request.run_id, outcome="failed", result=said, reason=reason)
             )
         finally:
             self._driving.discard(request.run_id)
+
+    async def _end_as_failed(self, request: Request, journal: Journal, reason: str) -> None:
+        """End a run that cannot be driven, and tell it."""
+        said = journal.state.last_text
+        ended = RunEnded(run_id=request.run_id, outcome="failed", result=said, reason=reason)
+        await journal.from_outside(ended, cause=request.id)
+        await self._tell(request, journal)
 
     async def _refusal(self, request: Request) -> str | None:
         """Return why the run cannot be driven at all, or None."""
@@ -271,7 +286,11 @@ class RunService(ABC, Generic[S]):
             owner=self._owner,
         )
         journal.on_behalf_of(request.turn, request.id)
-        await journal.load(after=request.seq)
+        try:
+            await journal.load(after=request.seq)
+        except Permanent as error:  # a part of it is lost, so nobody can go on with it
+            await journal.find_end()
+            await self._end_as_failed(request, journal, f"its journal cannot be read: {error}")
         return journal
 
     async def _tell(self, request: Request, journal: Journal) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from schemas.base import Content, EventId, Outcome, RunId
+from schemas.catalogue import AnyEvent
 from schemas.run import (
     ContextTrimmed,
     InputReceived,
@@ -67,6 +68,8 @@ class RunState:
     """When its last event was recorded, UTC microseconds."""
     owner: str = ""
     attempt: int = 0
+    fruitless: int = 0
+    """Attempts in a row, the current one included, of which no step has come."""
     holder: EventId | None = None
     """The event whose delivery the owner holds."""
     lines: tuple[Line, ...] = ()
@@ -125,7 +128,8 @@ def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
     event, at = recorded.event, recorded.envelope.at
     if event is None or getattr(event, "run_id", None) != state.run_id:
         return state
-    state = replace(state, at=at, started_at=state.started_at or at)
+    fruitless = _fruitless(state, event)
+    state = replace(state, at=at, started_at=state.started_at or at, fruitless=fruitless)
     match event:
         case RunStarted():
             return replace(
@@ -205,6 +209,16 @@ def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
             )
         case _:
             return state
+
+
+def _fruitless(state: RunState, event: AnyEvent) -> int:
+    match event:
+        case RunStarted() | RunResumed():
+            return state.fruitless + 1
+        case ModelCalled() | ToolCalled():  # begun, and nothing came of it yet
+            return state.fruitless
+        case _:
+            return 0
 
 
 def _unqueue(state: RunState, **changes: Any) -> RunState:  # noqa: ANN401 - fields of the state

@@ -82,7 +82,12 @@ class Sweep:
         again = [run for run in unowned if run.run_id in self._suspects]
         self._suspects = {run.run_id for run in unowned}
         for run in again:
-            await self._hand_on(run)
+            try:
+                await self._hand_on(run)
+            except ServiceError as error:
+                log.info("run.unrecovered", kind=self._kind, run=run.run_id, reason=str(error))
+            except Exception:  # a bug that one run meets must not keep the others waiting
+                log.exception("run.unrecovered", kind=self._kind, run=run.run_id)
         return [run.run_id for run in again]
 
     async def _hand_on(self, run: Quiet) -> None:

@@ -411,6 +411,8 @@ async def test_the_documentation_is_valid_and_whole(portal):
         f"get {conversation}/files/{{seq}}",
         "get /api/v1/status",
         "post /api/v1/session",
+        "get /api/v1/dead",
+        "post /api/v1/dead/{ref}/retry",
     } == set(operations)
     for name, operation in operations.items():
         assert operation["summary"], name

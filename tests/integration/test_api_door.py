@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from services.api.options import ApiOptions
 from tests.support.portal import portal_maker, shared_portal  # noqa: F401 - found by name
@@ -173,3 +174,115 @@ async def test_errors_have_one_shape(portal):
         response = await portal.http.request(method, path)
         assert response.status_code == status
         assert set(response.json()["error"]) == {"code", "message"}
+
+
+# -- pages of other origins --------------------------------------------------------------------
+
+FRIEND = "https://chat.example"
+PREFLIGHT = {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type",
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "cors",
+}
+FROM_A_PAGE = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
+
+
+def told(response):
+    """Return what a browser is told about other origins."""
+    return {
+        name: value
+        for name, value in response.headers.items()
+        if name.startswith("access-control-")
+    }
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def befriended(new_portal):
+    return await new_portal(PENSTOCK_API_ALLOWED_ORIGINS=f"{FRIEND},http://localhost:5173")
+
+
+async def test_a_browser_may_call_for_a_page_of_an_allowed_origin(befriended):
+    portal = befriended
+    path = f"{portal.place('friendly')}/messages"
+    origin = {"origin": FRIEND}
+    asked = await portal.http.options(path, headers={**origin, **PREFLIGHT})
+    assert (asked.status_code, asked.content) == (204, b"")
+    allowed = told(asked)
+    assert allowed["access-control-allow-origin"] == FRIEND
+    assert allowed["access-control-allow-credentials"] == "true"
+    assert "POST" in allowed["access-control-allow-methods"].split(", ")
+    names = {name.lower() for name in allowed["access-control-allow-headers"].split(", ")}
+    assert {"authorization", "content-type", "last-event-id"} <= names
+    assert int(allowed["access-control-max-age"]) > 0
+    assert asked.headers["vary"] == "Origin"
+    bearer = {"authorization": f"Bearer {portal.token}"}
+    said = await portal.http.post(path, json=HELLO, headers={**origin, **FROM_A_PAGE, **bearer})
+    read = await portal.http.get(AGENTS, headers={**origin, **FROM_A_PAGE, **bearer})
+    assert (said.status_code, read.status_code) == (202, 200)
+    for answer in (said, read):
+        assert answer.headers["access-control-allow-origin"] == FRIEND
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["vary"] == "Origin"
+
+
+async def test_an_allowed_page_can_follow_a_conversation(befriended):
+    portal = befriended
+    headers = {"origin": FRIEND, **FROM_A_PAGE, "authorization": f"Bearer {portal.token}"}
+    path = f"{portal.place('followed')}/stream"
+    async with portal.http.stream("GET", path, headers=headers) as stream:
+        assert stream.status_code == 200
+        assert stream.headers["access-control-allow-origin"] == FRIEND
+
+
+async def test_an_allowed_page_needs_the_token_like_everybody_and_can_read_that_it_does(befriended):
+    for headers in ({}, {"authorization": "Bearer wrong"}):
+        answer = await befriended.http.get(
+            AGENTS, headers={"origin": FRIEND, **FROM_A_PAGE, **headers}
+        )
+        assert code(answer) == (401, "unauthorized")
+        assert answer.headers["access-control-allow-origin"] == FRIEND
+        assert "WWW-Authenticate" in answer.headers["access-control-expose-headers"]
+
+
+async def test_a_page_that_is_not_allowed_is_told_nothing(befriended):
+    portal = befriended
+    bearer = {"authorization": f"Bearer {portal.token}"}
+    for origin in (
+        "https://evil.example",
+        "http://chat.example",
+        "https://chat.example.evil.example",
+        "https://chat.example:8443",
+        "null",
+    ):
+        asked = await portal.http.options(MESSAGES, headers={"origin": origin, **PREFLIGHT})
+        read = await portal.http.get(AGENTS, headers={"origin": origin, **FROM_A_PAGE, **bearer})
+        for answer in (asked, read):
+            assert code(answer) == (403, "forbidden"), origin
+            assert told(answer) == {}
+    program = await portal.http.get(AGENTS)
+    assert (program.status_code, told(program)) == (200, {})
+
+
+async def test_where_no_origin_is_allowed_nobody_is_told_anything(portal):
+    for headers in ({}, {"origin": FRIEND, **PREFLIGHT}):
+        for method in ("OPTIONS", "GET"):
+            answer = await portal.http.request(method, AGENTS, headers=headers)
+            assert told(answer) == {}
+            assert "vary" not in answer.headers
+
+
+async def test_an_allowed_origin_does_not_excuse_a_wrong_name(befriended):
+    rebound = {"host": "evil.example", "origin": FRIEND}
+    asked = await befriended.http.options(MESSAGES, headers={**rebound, **PREFLIGHT})
+    assert code(asked) == (403, "forbidden")
+    bearer = {"authorization": f"Bearer {befriended.token}"}
+    assert code(await befriended.http.get(AGENTS, headers={**rebound, **bearer})) == (
+        403,
+        "forbidden",
+    )
+
+
+async def test_only_a_preflight_request_needs_no_credential(befriended):
+    plain = await befriended.http.options(MESSAGES, headers={"origin": FRIEND})
+    assert code(plain) == (401, "unauthorized")

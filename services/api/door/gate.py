@@ -110,9 +110,7 @@ class Gate:
             Unauthorized: a credential is needed.
             NotJson: a body of another type.
         """
-        self._check_host(knock)
-        self._check_site(knock)
-        self._check_body(knock)
+        self.check(knock)
         caller = self._caller(knock)
         if caller is None and knock.path not in OPEN:
             raise Unauthorized(
@@ -120,6 +118,17 @@ class Gate:
                 "`api.token`, or the one in the file api-token of the data directory"
             )
         return caller
+
+    def check(self, knock: Knock) -> None:
+        """Check what holds whoever asks: where a request comes from, and what it is sent to.
+
+        Raises:
+            Forbidden: not from there, not under that name.
+            NotJson: a body of another type.
+        """
+        self._check_host(knock)
+        self._check_site(knock)
+        self._check_body(knock)
 
     def _check_host(self, knock: Knock) -> None:
         if not self._local and (not self._hosts or knock.path in PROBES):

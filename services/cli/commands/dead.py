@@ -1,22 +1,15 @@
 """`penstock dead`: what was given up, and how to have it tried again."""
 
 from projections import dead_letters
-from projections.dead_letters import DeadLetter
-from schemas.base import RunId
-from schemas.dead import DeliveryRetried
-from schemas.subjects import Subject, parse
 from services.cli import output
 from services.cli.exits import OK
 from services.cli.installation import Installation
 from services.cli.options import Options
 from services.cli.people import actor
 from services.errors import Rejected
-from services.runtime.agents import Agents
 from services.runtime.clock import SystemClock
 from services.runtime.database import reading
-from services.runtime.intake import Intake
-from services.runtime.jetstream.bodies import JetStreamBodies
-from services.runtime.jetstream.log import JetStreamLog
+from services.runtime.dead_letters import retry as ask
 from services.runtime.writer import Writer
 
 
@@ -68,25 +61,10 @@ async def retry(options: Retry) -> int:
         letter = await dead_letters.one(conn, here.tenant, options.id)
     if letter is None:
         raise Rejected(f"nothing called {options.id!r} was given up; see `penstock dead list`")
-    async with here.connection() as connection:
-        log = JetStreamLog(connection)
-        writer = Writer(log, SystemClock(), actor())
-        intake = Intake(writer, JetStreamBodies(connection), Agents(log))
-        seq = await _ask(letter, here.tenant, intake)
+    async with here.log() as log:
+        receipt = await ask(letter, here.tenant, Writer(log, SystemClock(), "cli"), by=actor())
     if options.json:
-        output.document({"id": letter.ref, "seq": seq})
+        output.document({"id": letter.ref, "seq": receipt.seq})
     else:
-        print(f"Asked for {letter.ref} to be tried again (event {seq}).")
+        print(f"Asked for {letter.ref} to be tried again (event {receipt.seq}).")
     return OK
-
-
-async def _ask(letter: DeadLetter, tenant: str, intake: Intake) -> int:
-    if letter.kind == "turn":
-        conversation = Subject(tenant, letter.agent, letter.adapter, letter.conversation)
-        turn = RunId(letter.turn_id or "")
-        return (await intake.retry(conversation, turn, by=intake.writer.actor)).seq
-    if letter.durable is None or letter.subject is None or letter.event_seq is None:
-        raise Rejected(f"{letter.ref} lacks what it was; rebuild dead_letters")
-    event = DeliveryRetried(durable=letter.durable, subject=letter.subject, seq=letter.event_seq)
-    subject = str(parse(letter.subject).of("dead"))
-    return await intake.writer.log.append(subject, intake.writer.seal(event))

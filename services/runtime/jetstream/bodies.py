@@ -14,25 +14,30 @@ from services.errors import LogFull, LogUnavailable, Permanent
 from services.runtime.bodies import TEXT, reference
 from services.runtime.jetstream.connection import Connection, is_full
 from services.runtime.jetstream.reading import Reader
+from services.runtime.jetstream.replicas import keep
+from services.runtime.jetstream.room import check_room
 
 BUCKET: Final = "bodies"
+STREAM: Final = f"OBJ_{BUCKET}"
 
 
 class JetStreamBodies:
     """`BodyStore` on a connection; the SHA-256 is the object's name."""
 
     def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._js = JetStreamContext(connection.client)
-        self._reader = Reader(connection, f"OBJ_{BUCKET}")
+        self._reader = Reader(connection, STREAM)
         self._store: ObjectStore | None = None
 
     async def create(self, *, replicas: int = 1) -> None:
-        """Make the bucket; safe from many processes at once."""
+        """Make the bucket, or bring its replicas up to date; safe from many processes at once."""
         config = ObjectStoreConfig(storage=StorageType.FILE, replicas=replicas)
         try:
             self._store = await self._js.create_object_store(BUCKET, config)
         except BadRequestError:
             self._store = await self._js.object_store(BUCKET)
+            await keep(self._connection, STREAM, replicas)
         except (NatsError, JetStreamError, TimeoutError) as error:
             raise LogUnavailable(f"object store: {error!r}") from error
 
@@ -48,6 +53,7 @@ class JetStreamBodies:
             family = LogFull if is_full(error.err_code or 0, description) else LogUnavailable
             raise family(f"object store: {description}") from error
         except (NatsError, JetStreamError, TimeoutError) as error:
+            await check_room(self._connection, STREAM)
             raise LogUnavailable(f"object store: {error!r}") from error
         return ref
 

@@ -19,8 +19,12 @@ from services.runtime import ids
 REQUEST_TIMEOUT_S: Final = 2.0  # one try; an election makes a whole request take several
 CONNECT_S: Final = 15.0  # first connection; later ones are tried for ever
 BUDGET_S: Final = 12.0  # all tries: a replicated stream may stall about 7 s when its leader dies
+PAUSE_S: Final = 0.1  # between tries that fail at once: the log is starting, or we are cut off
 FULL: Final = frozenset({10023, 10047, 10077})  # no storage left, or a configured limit reached
+PASSING: Final = frozenset({429, 503})  # too much at once, or no leader: it passes
 IN_PROCESS: Final = 10158  # an earlier try with this id is not yet stored, and may not become so
+
+OnSilence = Callable[[], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -39,6 +43,10 @@ class Reply(msgspec.Struct, frozen=True):
     error: ApiError | None = None
     seq: int = 0
     duplicate: bool = False
+
+
+class NoAnswer(LogUnavailable):
+    """A request went out, and nothing came back in time."""
 
 
 class JetStreamRefused(Permanent):
@@ -109,7 +117,8 @@ class Connection:
         with suppress(NatsError, TimeoutError):
             async with asyncio.timeout(1):
                 await self.client.flush()
-        await self.client.close()
+        with suppress(OSError):  # what is still to be written finds nobody to take it
+            await self.client.close()
 
     @property
     def connected(self) -> bool:
@@ -137,52 +146,71 @@ class Connection:
         """Return the first answer; one try.
 
         Raises:
-            LogUnavailable: no answer in time.
+            NoAnswer: none came in time.
+            LogUnavailable: nobody is there to answer.
         """
         try:
             return await self.client.request(
                 subject, body, timeout=REQUEST_TIMEOUT_S, headers=headers
             )
         except (NatsError, OSError, TimeoutError) as error:
-            if isinstance(error, NoRespondersError):
-                await asyncio.sleep(0.1)  # the server is up, JetStream not yet: do not spin
-            raise LogUnavailable(f"{subject}: {_reason(error)}") from error
+            family = NoAnswer if isinstance(error, TimeoutError) else LogUnavailable
+            raise family(f"{subject}: {_reason(error)}") from error
 
-    async def ask(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> Reply:
+    async def ask(
+        self,
+        subject: str,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        on_silence: OnSilence | None = None,
+    ) -> Reply:
         """Return JetStream's answer, asking again through an outage of up to `BUDGET_S`.
+
+        Args:
+            subject: What is asked.
+            body: With what.
+            headers: And with these.
+            on_silence: Looks for the cause when a server that is there does not answer; what it
+                raises ends the waiting.
 
         Raises:
             LogUnavailable: no answer within the budget.
             LogFull: no storage left.
             JetStreamRefused: any other refusal.
         """
-        message = await self.insist(lambda: self._answered(subject, body, headers))
-        reply = msgspec.json.decode(message.data, type=Reply)
-        if reply.error is None:
-            return reply
-        if is_full(reply.error.err_code, reply.error.description):
-            raise LogFull(f"{subject}: {reply.error.description}")
-        raise JetStreamRefused(subject, reply.error)
 
-    async def _answered(self, subject: str, body: bytes, headers: dict[str, str] | None) -> Msg:
-        message = await self.request(subject, body, headers)
-        error = msgspec.json.decode(message.data, type=Reply).error
-        if error is None or is_full(error.err_code, error.description):
+        async def attempt() -> Msg:
+            message = await self.request(subject, body, headers)
+            check(subject, message)
             return message
-        if error.code == 503 or error.err_code == IN_PROCESS:
-            await asyncio.sleep(0.1)
-            raise LogUnavailable(f"{subject}: {error.description} ({error.err_code})")
-        return message
 
-    async def insist(self, attempt: Callable[[], Awaitable[Msg]]) -> Msg:
-        """Return what `attempt` returns, repeating it while the log is unavailable."""
+        message = await self.insist(attempt, on_silence=on_silence)
+        return msgspec.json.decode(message.data, type=Reply)
+
+    async def insist(
+        self,
+        attempt: Callable[[], Awaitable[Msg]],
+        *,
+        on_silence: OnSilence | None = None,
+    ) -> Msg:
+        """Return what `attempt` returns, repeating it while the log is unavailable.
+
+        Raises:
+            LogUnavailable: it still is after `BUDGET_S`.
+        """
         deadline = asyncio.get_running_loop().time() + BUDGET_S
         while True:
             try:
                 return await attempt()
-            except LogUnavailable:
+            except LogUnavailable as error:
+                if on_silence is not None and isinstance(error, NoAnswer) and self.connected:
+                    await on_silence()
                 if asyncio.get_running_loop().time() > deadline:
                     raise
+                # What fails at once never waited: without a pause it would keep the whole process
+                # from doing anything else.
+                await asyncio.sleep(PAUSE_S)
 
     async def publish(
         self, subject: str, body: bytes = b"", *, reply: str = "", **headers: str
@@ -206,6 +234,24 @@ def _reason(error: Exception) -> str:
     return repr(error)
 
 
+def check(subject: str, message: Msg) -> None:
+    """Look whether JetStream has done what it was asked.
+
+    Raises:
+        LogUnavailable: not now; it may when it is asked again.
+        LogFull: no storage left.
+        JetStreamRefused: any other refusal.
+    """
+    error = msgspec.json.decode(message.data, type=Reply).error
+    if error is None:
+        return
+    if is_full(error.err_code, error.description):
+        raise LogFull(f"{subject}: {error.description}")
+    if error.code in PASSING or error.err_code == IN_PROCESS:
+        raise LogUnavailable(f"{subject}: {error.description} ({error.err_code})")
+    raise JetStreamRefused(subject, error)
+
+
 def is_full(code: int, description: str) -> bool:
     """Tell whether JetStream refuses for want of space."""
     return code in FULL or "no space left on device" in description
@@ -216,4 +262,13 @@ def headers_of(message: Msg) -> dict[str, Any]:
     return message.headers or {}
 
 
-__all__ = ["ApiError", "Connection", "JetStreamRefused", "Reply", "headers_of", "nats"]
+__all__ = [
+    "ApiError",
+    "Connection",
+    "JetStreamRefused",
+    "Reply",
+    "check",
+    "headers_of",
+    "is_full",
+    "nats",
+]

@@ -15,9 +15,16 @@ from services.runtime import ids
 from services.runtime.cancelling import end
 from services.runtime.consumer import settle
 from services.runtime.event_log import EVERYTHING, Append, Delivery, Handler, Recorded
-from services.runtime.jetstream.connection import Connection, JetStreamRefused, Reply, headers_of
+from services.runtime.jetstream.connection import (
+    Connection,
+    JetStreamRefused,
+    Reply,
+    check,
+    headers_of,
+)
 from services.runtime.jetstream.pulling import ConsumerLost, Puller
 from services.runtime.jetstream.reading import Reader
+from services.runtime.jetstream.room import check_room
 from services.runtime.recording import record
 
 STREAM: Final = "EVENTS"
@@ -83,28 +90,33 @@ class JetStreamLog:
 
     async def append(self, subject: str, envelope: Envelope) -> int:
         """Store an event; see the port."""
-        reply = await self._connection.ask(subject, _body(envelope), _headers(envelope))
-        return reply.seq
+        return await self._store(subject, _body(envelope), _headers(envelope))
 
     async def append_if(self, subject: str, expected: int, envelope: Envelope) -> int:
         """Store an event if the subject has not moved; see the port."""
         try:
-            reply = await self._connection.ask(
-                subject, _body(envelope), _headers(envelope, expected)
-            )
+            return await self._store(subject, _body(envelope), _headers(envelope, expected))
         except JetStreamRefused as refused:
             if refused.error.err_code not in MOVED:
                 raise
             return await self._look(Append(subject, envelope, expected))
-        return reply.seq
+
+    async def _store(self, subject: str, body: bytes, headers: dict[str, str]) -> int:
+        asking = self._connection.ask(subject, body, headers, on_silence=self._check_room)
+        return (await asking).seq
+
+    async def _check_room(self) -> None:
+        await check_room(self._connection, STREAM)
 
     async def append_batch(self, appends: Sequence[Append]) -> int:
         """Store all or none; see the port."""
         if len(appends) == 1 and appends[0].expected is None:
             return await self.append(appends[0].subject, appends[0].envelope)
         try:
-            message = await self._connection.insist(lambda: self._send_batch(appends))
-            return _checked(appends[-1].subject, message).seq
+            message = await self._connection.insist(
+                lambda: self._send_batch(appends), on_silence=self._check_room
+            )
+            return msgspec.json.decode(message.data, type=Reply).seq
         except JetStreamRefused as refused:
             if refused.error.err_code not in MOVED | {ALREADY_IN_BATCH}:
                 raise
@@ -119,12 +131,14 @@ class JetStreamLog:
                 await self._connection.publish(append.subject, body, **headers)
                 continue
             started = await self._connection.request(append.subject, body, headers)
-            if started.data:
-                return started  # refused at its start
+            if started.data:  # refused at its start
+                check(append.subject, started)
         last = appends[-1]
         headers = _headers(last.envelope, last.expected) | batch
         headers |= {"Nats-Batch-Sequence": str(len(appends)), "Nats-Batch-Commit": "1"}
-        return await self._connection.request(last.subject, _body(last.envelope), headers)
+        message = await self._connection.request(last.subject, _body(last.envelope), headers)
+        check(last.subject, message)
+        return message
 
     async def _look(self, wanted: Append) -> int:
         """After a refusal, ask the leader: did an earlier try of ours store it already?"""
@@ -176,7 +190,7 @@ class JetStreamLog:
             },
         )
         puller = Puller(self._connection, STREAM, name, room=1_000)
-        pulling = asyncio.create_task(puller.run())
+        pulling = puller.start(puller.run())
         expected = 1
         try:
             while True:
@@ -253,9 +267,9 @@ class _Consumption:
 
     async def run(self, puller: Puller, stop: asyncio.Event | None) -> None:
         """Hand on what the puller brings; on cancellation give everything back."""
-        pulling = asyncio.create_task(puller.run())
-        beating = asyncio.create_task(self._beat())
-        stopping = asyncio.create_task(_end_on(stop, puller))
+        pulling = puller.start(puller.run())
+        beating = puller.start(self._beat())
+        stopping = puller.start(_end_on(stop, puller))
         try:
             while (message := await puller.messages.get()) is not None:
                 if isinstance(message, ConsumerLost):
@@ -347,10 +361,3 @@ def _body(envelope: Envelope) -> bytes:
     if len(body) > MAX_EVENT_BYTES:
         raise EventTooLarge(f"{envelope.type} has {len(body)} bytes")
     return body
-
-
-def _checked(subject: str, message: Msg) -> Reply:
-    reply = msgspec.json.decode(message.data, type=Reply)
-    if reply.error is not None:
-        raise JetStreamRefused(subject, reply.error)
-    return reply

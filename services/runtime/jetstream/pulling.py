@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -17,6 +18,9 @@ from services.runtime.jetstream.connection import Connection, headers_of
 
 EXPIRES_S: Final = 30  # a request that found nothing is made again
 HEARTBEAT_S: Final = 3  # the server says that it is alive; three missed mean it is not
+
+
+log = structlog.get_logger()
 
 
 class ConsumerLost(LogUnavailable):
@@ -64,6 +68,18 @@ class Puller:
         self._taken -= 1
         if self._may_ask():
             self._wake.set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Do work beside the messages; a bug in it ends them, so that nobody waits in vain."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.error("consumer.broken", subject=self._subject, exc_info=error)
+        self.messages.put_nowait(ConsumerLost(f"broken by a bug: {error!r}"))
 
     def _may_ask(self) -> bool:
         """Tell whether to ask for more: never for a few at a time while there is plenty."""

@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -24,6 +25,8 @@ class StoredMessage(msgspec.Struct, frozen=True):
 
     subject: str
     seq: int
+    time: datetime
+    """When it was stored, by the server's clock."""
     data: str = ""
 
     def recorded(self) -> Recorded:
@@ -78,7 +81,7 @@ class Reader:
         if not fresh and (until is None or after >= until):
             return
         while until is None or after < until:
-            found = await self._from_leader({"seq": after + 1, "next_by_subj": pattern})
+            found = await self.from_leader({"seq": after + 1, "next_by_subj": pattern})
             if found is None or (until is not None and found.seq > until):
                 return
             after = found.seq
@@ -88,7 +91,7 @@ class Reader:
         """Return the newest event of the pattern."""
         wanted: dict[str, str | int] = {"last_by_subj": pattern}
         if fresh:
-            found = await self._from_leader(wanted)
+            found = await self.from_leader(wanted)
             return found.recorded() if found else None
         message = await self._connection.insist(
             lambda: self._connection.request(self._direct, msgspec.json.encode(wanted))
@@ -98,13 +101,13 @@ class Reader:
             return None
         return record(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data)
 
-    async def _from_leader(self, wanted: dict[str, str | int]) -> StoredMessage | None:
+    async def from_leader(self, wanted: dict[str, str | int]) -> StoredMessage | None:
+        """Return the message that a request of `MSG.GET` asks for, or None."""
         body = msgspec.json.encode(wanted)
 
         async def attempt() -> Msg:
             message = await self._connection.request(self._leader, body)
             if b'"code":503' in message.data:
-                await asyncio.sleep(0.1)
                 raise LogUnavailable("the stream has no leader")
             return message
 

@@ -10,6 +10,7 @@ from nats.js.kv import KeyValue
 
 from services.errors import LogUnavailable
 from services.runtime.jetstream.connection import Connection
+from services.runtime.jetstream.replicas import keep
 
 BUCKET: Final = "snapshots"
 KEPT_S: Final = 30 * 24 * 3_600  # a snapshot that nobody renewed is not worth its space
@@ -20,11 +21,12 @@ class JetStreamSnapshots:
     """`Snapshots` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._js = JetStreamContext(connection.client)
         self._bucket: KeyValue | None = None
 
     async def create(self, *, replicas: int = 1) -> None:
-        """Make the bucket; safe from many processes at once."""
+        """Make the bucket, or bring its replicas up to date; safe from many processes at once."""
         config = KeyValueConfig(
             bucket=BUCKET, history=1, ttl=KEPT_S, storage=StorageType.FILE, replicas=replicas
         )
@@ -32,6 +34,7 @@ class JetStreamSnapshots:
             self._bucket = await self._js.create_key_value(config)
         except BadRequestError:
             self._bucket = await self._js.key_value(BUCKET)
+            await keep(self._connection, f"KV_{BUCKET}", replicas)
         except (NatsError, JetStreamError, TimeoutError) as error:
             raise LogUnavailable(f"snapshots: {error!r}") from error
 

@@ -12,7 +12,7 @@ from schemas.config import AgentRetired
 from schemas.run import ModelCalled, ToolReturned
 from services.channel.service import DURABLE, PATTERN, TRIGGERS
 from services.errors import ModelRefused, ModelUnavailable
-from services.runtime.agents import config_subject
+from services.runtime.agents import Agents, UnknownAgent, config_subject
 from services.runtime.bodies import reference
 from services.runtime.config import ChannelSettings
 from services.runtime.event_log import Delivery
@@ -488,3 +488,31 @@ async def test_eight_deliveries_of_one_message_give_one_turn(talk):
         return_exceptions=True,
     )
     assert (talk.replies, talk.ends, len(talk.model.requests)) == (["hi"], ["replied"], 1)
+
+
+async def test_a_turn_whose_agent_goes_while_it_runs_is_given_up(talk):
+    class Fickle(Agents):
+        asked = 0
+
+        async def get(self, tenant, agent):
+            self.asked += 1
+            if self.asked > 1:
+                raise UnknownAgent("it is gone")
+            return await super().get(tenant, agent)
+
+    channel = talk.deliveries.replica.channel
+    channel._with = replace(channel._with, agents=Fickle(talk.shared.log))
+    await talk.say("hello")
+    assert talk.ends == ["failed"]
+    assert "it is gone" in talk.replies[0]
+
+
+async def test_a_clock_that_is_ahead_elsewhere_makes_nobody_wait_for_it(talk):
+    """The message was stamped by a machine whose clock is an hour ahead of ours."""
+    talk.script(says("hi"))
+    talk.shared.clock.advance(3_600)
+    await talk.say("hello", group=True, settle=False)
+    talk.shared.clock.advance(-3_600)
+    await talk.deliveries.settle()
+    assert talk.ends == ["replied"]
+    assert sum(talk.shared.clock.slept) <= 5

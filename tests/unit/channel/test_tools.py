@@ -18,6 +18,7 @@ from tests.support.builders import (
     message,
     turn_started,
     worker,
+    worker_concluded,
     worker_reported,
 )
 from tests.support.fake_clock import FakeClock
@@ -217,3 +218,30 @@ async def test_only_files_of_the_workspace_are_sent(bench, path, error):
     with pytest.raises(error):
         await bench.use("send_file", path=path)
     assert bench.effects == []
+
+
+# -- after an interruption ----------------------------------------------------------------------
+
+
+async def test_what_was_done_before_an_interruption_is_not_refused_after_it(bench):
+    """The owner died behind the effect, and by now its precondition holds no more."""
+    await bench.open(message(), worker("w1", interactive=True), branch("b1"), max_branches=2)
+    (bench.workspace.root / "plan.txt").write_text("the plan")
+    steps = [
+        ("route", "t1/s1c0", {"worker_id": "w1", "message": "go on"}),
+        ("cancel", "t1/s1c1", {"run_id": "w1"}),
+        ("send_file", "t1/s1c2", {"path": "plan.txt"}),
+        ("branch", "t1/s1c3", {"task": "think"}),
+    ]
+    for name, key, arguments in steps:
+        await bench.use(name, key, **arguments)
+    (bench.workspace.root / "plan.txt").unlink()
+    for event in (worker_concluded("w1"), branch("b2")):
+        await bench.log.append(str(CONVERSATION), bench.writer.seal(event))
+    await bench.scope.turn.refresh()
+    bench.told = len(bench.log.events)
+    for name, key, arguments in steps:
+        assert await bench.use(name, key, **arguments) == "Done, before an interruption."
+    assert bench.effects == []
+    with pytest.raises(Rejected):
+        await bench.use("route", "t1/s2c0", worker_id="w1", message="go on")

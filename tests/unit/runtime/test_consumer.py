@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 from schemas.base import EventId
 from schemas.dead import DeliveryParked
 from schemas.envelope import encode, seal
+from schemas.subjects import parse
 from services.errors import (
     Conflict,
     Fenced,
@@ -145,3 +146,21 @@ async def test_what_a_handler_logs_names_the_place_in_the_log():
     with capture_logs():
         await settle(FakeLog(), "channel", delivery(), handle)
     assert (bound["seq"], bound["turn"]) == (7, None)
+
+
+@pytest.mark.parametrize(
+    "subject", ["evt.acme.atlas.portal.General.channel._", "evt.a.b.c.d_.channel._"]
+)
+async def test_an_event_where_none_of_ours_can_be_is_left_alone_and_said_aloud(subject):
+    """Somebody else published it: it belongs to no tenant, so it can be on nobody's list."""
+    log = FakeLog()
+    envelope = seal(message(), id=EventId("e1"), at=START, actor="person:ana")
+
+    async def handle(delivery):
+        parse(delivery.recorded.subject)
+
+    with capture_logs() as lines:
+        foreign = Delivery(record(7, subject, encode(envelope)), BUG_ATTEMPTS)
+        assert await settle(log, "channel", foreign, handle) == Verdict("ack")
+    assert log.events == []
+    assert [line["subject"] for line in lines if line["event"] == "event.unplaceable"] == [subject]

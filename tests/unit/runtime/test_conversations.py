@@ -205,7 +205,7 @@ async def test_a_long_conversation_starts_from_a_snapshot(bench):
     bench.log.read_events = 0
     warm = await bench.conversations().newest(CONVERSATION)
     assert warm == bench.folded()
-    assert bench.log.read_events == 1
+    assert bench.log.read_events == 2  # its last event, to know it by, and the new one
 
 
 async def test_a_short_conversation_needs_no_snapshot(bench):
@@ -246,7 +246,9 @@ async def test_a_snapshot_of_another_shape_is_not_read(bench, monkeypatch):
     bench.told(SNAPSHOT_EVERY)
     await bench.conversations().newest(CONVERSATION)
     (key,) = bench.snapshots.saved
-    bench.snapshots.saved[key] = msgspec.json.encode({"seq": SNAPSHOT_EVERY})  # would be read
+    newest = bench.log.events[-1].envelope.id
+    would_be_read = {"seq": SNAPSHOT_EVERY, "at": newest}
+    bench.snapshots.saved[key] = msgspec.json.encode(would_be_read)
     assert (await bench.conversations().at_least(CONVERSATION, SNAPSHOT_EVERY)).entries == ()
     monkeypatch.setattr(module, "SHAPE", "another")
     assert await bench.conversations().newest(CONVERSATION) == bench.folded()
@@ -259,6 +261,18 @@ async def test_a_snapshot_with_another_history_is_not_read(bench):
     short = await bench.conversations(keep=10).newest(CONVERSATION)
     assert short == bench.folded(keep=10)
     assert len(short.entries) <= 20
+
+
+@pytest.mark.parametrize("length", [1, SNAPSHOT_EVERY, SNAPSHOT_EVERY + 1])
+async def test_a_snapshot_of_another_log_is_not_believed(bench, length):
+    """The log was lost and begun anew, perhaps from an export; the snapshots are still there."""
+    bench.told(SNAPSHOT_EVERY)
+    await bench.conversations().newest(CONVERSATION)
+    bench.log = CountedLog()
+    bench.writer = Writer(bench.log, FakeClock(), "test")
+    seq = await bench.tell(*(message(message_id=f"anew {n}") for n in range(length)))
+    assert await bench.conversations().at_least(CONVERSATION, seq) == bench.folded()
+    assert await bench.conversations().newest(CONVERSATION) == bench.folded()
 
 
 async def test_conversations_do_not_share_snapshots(bench):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.channel import Attachment, CancelRequested, MessageReceived, Person, RetryRequested
+from schemas.channel import Attachment, CancelRequested, MessageReceived, Person
 from services.errors import LogUnavailable, Rejected
 from services.runtime.agents import Agent, Agents, UnknownAgent, define
 from services.runtime.bodies import text_of
@@ -122,11 +122,9 @@ async def test_what_is_not_stored_is_not_acknowledged(intake):
         await say(intake)
 
 
-async def test_a_stop_and_a_retry_are_events_of_the_conversation(intake):
+async def test_a_stop_is_an_event_of_the_conversation(intake):
     await intake.cancel(CONVERSATION, "w1", by="person:ana", reason="a\x00b" * 1_000)
-    await intake.retry(CONVERSATION, "t1", by="person:ana")
-    cancelled, retried = stored(intake)
+    (cancelled,) = stored(intake)
     assert cancelled.event == CancelRequested(run_id="w1", reason=("a\u2400b" * 1_000)[:1_000])
-    assert retried.event == RetryRequested(turn_id="t1")
-    assert {cancelled.subject, retried.subject} == {str(CONVERSATION)}
+    assert cancelled.subject == str(CONVERSATION)
     assert cancelled.envelope.actor == "person:ana"

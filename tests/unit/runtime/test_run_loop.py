@@ -27,7 +27,7 @@ from services.errors import (
     Permanent,
     Rejected,
 )
-from services.runtime import prompts
+from services.runtime import prompts, run_loop
 from services.runtime.bodies import INLINE_BYTES
 from services.runtime.journal import Journal
 from services.runtime.live import changes
@@ -520,3 +520,18 @@ async def test_nobody_listens_any_more_once_a_run_is_over():
     bench = Bench(ScriptedModel(says("Known.")))
     await bench.drive()
     assert not await bench.live.anyone(changes(RUN))
+
+
+async def test_a_watch_that_breaks_stops_the_run_and_not_the_same_call_again_and_again(monkeypatch):
+    class Broken(FakeLive):
+        async def listen(self, subject):
+            raise ZeroDivisionError
+            yield b""
+
+    monkeypatch.setattr(run_loop, "WATCH_AFTER_S", 0.0)
+    monkeypatch.setattr(run_loop, "WATCH_S", 0.01)
+    bench = Bench(Slow(), live=Broken())
+    async with asyncio.timeout(5):
+        with pytest.raises(ZeroDivisionError):
+            await bench.drive()
+    assert len(bench.model.requests) <= 1

@@ -246,3 +246,17 @@ def test_the_document_of_all_settings_is_current():
     root = Path(__file__).parents[3]
     document = (root / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert document == config_reference.reference()
+
+
+@pytest.mark.parametrize(
+    "origin", ["null", "*", "chat.example", "https://chat.example/", "https://*.x"]
+)
+def test_an_origin_that_no_browser_sends_is_a_problem(origin):
+    [problem] = problems(environ={"PENSTOCK_API_ALLOWED_ORIGINS": origin})
+    assert "api.allowed_origins" in problem or "PENSTOCK_API_ALLOWED_ORIGINS" in problem
+
+
+def test_origins_are_schemes_with_hosts():
+    origins = "https://chat.example,http://localhost:5173,tauri://localhost"
+    config = load(environ={"PENSTOCK_API_ALLOWED_ORIGINS": origins})
+    assert config.api.allowed_origins == tuple(origins.split(","))
