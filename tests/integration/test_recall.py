@@ -140,6 +140,21 @@ async def test_a_memory_of_a_person_or_a_channel_is_recalled_there_alone(remembe
     assert len(await remembering.recall("zebra", everyone=True)) == 3
 
 
+async def test_a_person_may_have_several_ids(remembering):
+    await remembering.save("zebra of Ana", scope="person", person="portal:ana")
+    await remembering.save("zebra of the same", scope="person", person="discord:77")
+    assert await remembering.recall("zebra", person=["portal:x"]) == []
+    assert len(await remembering.recall("zebra", person=["portal:ana", "discord:77"])) == 2
+
+
+async def test_one_scope_only(remembering):
+    await remembering.save("zebra of Ana", scope="person", person="portal:ana")
+    await remembering.save("zebra of all")
+    found = await remembering.recall("zebra", person="portal:ana", scope="person")
+    assert found == ["zebra of Ana"]
+    assert await remembering.recall("zebra", scope="person") == []
+
+
 async def test_another_agents_memory_is_recalled_only_if_it_is_the_tenants(remembering):
     await remembering.save("walrus of bo", agent="bo")
     await remembering.save("walrus of everyone", agent="bo", scope="tenant")
