@@ -15,6 +15,7 @@ from schemas.memory import (
     MemoryLinked,
     MemorySaved,
     MemoryTouched,
+    Relation as Edge,
     Replaced,
     Scope,
 )
@@ -114,18 +115,14 @@ def correct(
 
 def _relation(candidate: Candidate, neighbour: Neighbour) -> Relation:
     """Return how the candidate stands to a neighbour, given what kinds of memory they are."""
-    how = relation(
-        candidate.text, neighbour.text, kind=candidate.kind, cosine=neighbour.cosine
-    )
+    how = relation(candidate.text, neighbour.text, kind=candidate.kind, cosine=neighbour.cosine)
     if how == "same" or candidate.kind == neighbour.kind:
         return how
     passes = {candidate.kind, neighbour.kind} & {*HAPPENINGS, "todo"}
     return "contradicts" if how == "contradicts" and not passes else "other"
 
 
-def _saved(
-    candidate: Candidate, replaces: tuple[Replaced, ...], importance: float
-) -> MemorySaved:
+def _saved(candidate: Candidate, replaces: tuple[Replaced, ...], importance: float) -> MemorySaved:
     return MemorySaved(
         memory_id=candidate.memory_id,
         kind=candidate.kind,
@@ -150,7 +147,7 @@ def _touched(candidate: Candidate, known: Neighbour) -> MemoryTouched:
     )
 
 
-def _linked(candidate: Candidate, other: Neighbour, relation: str, weight: float) -> MemoryLinked:
+def _linked(candidate: Candidate, other: Neighbour, how: Edge, weight: float) -> MemoryLinked:
     return MemoryLinked(
-        memory_id=candidate.memory_id, to=other.memory_id, relation=relation, weight=weight
+        memory_id=candidate.memory_id, to=other.memory_id, relation=how, weight=weight
     )

@@ -1,4 +1,4 @@
-"""What is not worth a memory: echoes of what was recalled or said by ourselves, prompts, chatter."""
+"""What is not worth a memory: echoes of recall or of our own words, prompts, chatter."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -52,6 +52,7 @@ _CHATTER: Final = re.compile(
     r"(?: \S+)? (?:was|is|has|have|had|were|ended|ran|succeeded|failed|completed|finished)\b",
     re.IGNORECASE,
 )
+_FORMS: Final = ((_SYSTEM, SYSTEM), (_RECALLED, ECHO), (_CHATTER, CHATTER))
 _SAID_BY: Final = re.compile(r" \(said by [^()]+\)$")
 _SENTENCES: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 _CLAUSES: Final = re.compile(r"[;,.]\s+|\n+|,? \band\b ", re.IGNORECASE)
@@ -74,20 +75,10 @@ class Heard:
 
 def refusal(text: str, kind: MemoryKind, heard: Heard) -> str | None:
     """Return why `text` should not be remembered, or None where it may be."""
-    if _SYSTEM.search(text) or _is_prompt(text, heard.system):
+    if (reason := _by_its_form(text.strip(), kind)) or _holds(text, heard.said):
+        return reason
+    if _is_prompt(text, heard.system):
         return SYSTEM
-    if _RECALLED.search(text):
-        return ECHO
-    if _OWN.search(text) and not _SAID_BY.search(text):
-        return OWN
-    if _CHATTER.search(text.strip()):
-        return CHATTER
-    if text.rstrip().endswith(("?", "？")) and kind != "todo":
-        return QUESTION
-    if _LATIN.fullmatch(text) and len(normal(text).split()) < 2:
-        return SHORT
-    if _holds(text, heard.said):
-        return None
     if _echoes(text, heard.recalled):
         return ECHO
     asked = [sentence for sentence in _sentences(heard.own) if sentence.endswith("?")]
@@ -95,6 +86,19 @@ def refusal(text: str, kind: MemoryKind, heard: Heard) -> str | None:
     if _holds(text, told) and not _holds(text, asked):  # a proposal of ours may have found a yes
         return OWN
     return None
+
+
+def _by_its_form(text: str, kind: MemoryKind) -> str | None:
+    """Return why a text like this is never remembered, whatever was said."""
+    for pattern, reason in _FORMS:
+        if pattern.search(text):
+            return reason
+    if _OWN.search(text) and not _SAID_BY.search(text):
+        return OWN
+    if text.endswith(("?", "\uff1f")) and kind != "todo":
+        return QUESTION
+    words = normal(text).split()
+    return SHORT if not words or (len(words) == 1 and _LATIN.fullmatch(text)) else None
 
 
 def _sentences(texts: Iterable[str]) -> list[str]:

@@ -122,7 +122,7 @@ class Keeper:
 
         return await self._keep(place, candidate, origin, decide, ids_of_person, wrong)
 
-    async def _keep(  # noqa: PLR0913 - one write, by whatever decides it
+    async def _keep(
         self,
         place: Place,
         candidate: Candidate,
@@ -195,9 +195,7 @@ class Keeper:
             looked.newest = newest.seq if newest else 0
         return looked
 
-    async def _measured(
-        self, candidate: Candidate, found: Sequence[Statement]
-    ) -> list[Neighbour]:
+    async def _measured(self, candidate: Candidate, found: Sequence[Statement]) -> list[Neighbour]:
         """Return the statements as neighbours, with their similarity where it can be had."""
         cosines: Sequence[float | None] = [None] * len(found)
         if self.embedder is not None and found:

@@ -25,7 +25,8 @@ STOP: Final = COPULAS | _words(
 )
 PREPOSITIONS: Final = _words("about after at before by for from in into of on to until with am im")
 NEGATIONS: Final = _words(
-    "not no never none nobody nothing without neither nor cannot against hardly nicht kein keine nie"
+    "not no never none nobody nothing without neither nor cannot against hardly "
+    "nicht kein keine nie"
 )
 OPPOSITES: Final = {"dislike": "like", "hate": "like", "disable": "enable", "disagree": "agree"}
 """Words that deny another one."""
@@ -39,14 +40,18 @@ NON_EXCLUSIVE: Final = _words(
 )
 """What is true of one thing may be true of another: she likes tea, and she likes coffee."""
 
-VERBS: Final = NON_EXCLUSIVE | COPULAS | _words(
-    """
+VERBS: Final = (
+    NON_EXCLUSIVE
+    | COPULAS
+    | _words(
+        """
     agree allow approve arrive become begin belong bring build buy choose close come cost decide
     depend deploy die dislike drink eat end expire fail finish fly get give go happen hate hold
     join keep last lead leave let live lose make manage may might move must open owe pay prefer
     run serve sit sleep stand start stay stop store take talk teach tell think travel wait wear
     win work answer close require rebuild happen report moved chose require be will should can
     """
+    )
 )
 ATTRIBUTES: Final = _words(
     """
@@ -63,12 +68,41 @@ NUMBERS: Final = {
     **{
         word: str(number)
         for number, word in enumerate(
-            """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-            fifteen sixteen seventeen eighteen nineteen twenty""".split()
+            [
+                "zero",
+                "one",
+                "two",
+                "three",
+                "four",
+                "five",
+                "six",
+                "seven",
+                "eight",
+                "nine",
+                "ten",
+                "eleven",
+                "twelve",
+                "thirteen",
+                "fourteen",
+                "fifteen",
+                "sixteen",
+                "seventeen",
+                "eighteen",
+                "nineteen",
+                "twenty",
+            ]
         )
     },
-    **{"thirty": "30", "forty": "40", "fifty": "50", "hundred": "100", "thousand": "1000"},
-    **{"first": "1", "second": "2", "third": "3", "noon": "12:00", "midnight": "0:00"},
+    "thirty": "30",
+    "forty": "40",
+    "fifty": "50",
+    "hundred": "100",
+    "thousand": "1000",
+    "first": "1",
+    "second": "2",
+    "third": "3",
+    "noon": "12:00",
+    "midnight": "0:00",
 }
 _DAYS = "monday tuesday wednesday thursday friday saturday sunday"
 _TAGE = "montag dienstag mittwoch donnerstag freitag samstag sonntag"
@@ -81,12 +115,35 @@ MONTHS: Final = _words(
     january february march april june july august september october november december may
     """
 )
+MODAL_MONTHS: Final = _words("may march")
+"""Words that are months with a capital letter only."""
 COLOURS: Final = _words("black blue brown green grey gray orange pink purple red white yellow")
 
 IRREGULAR: Final = {
-    **{"written": "write", "wrote": "write", "rebuilt": "rebuild", "built": "build"},
-    **{"chosen": "choose", "chose": "choose", "held": "hold", "kept": "keep", "made": "make"},
-    **{"ran": "run", "paid": "pay", "took": "take", "taken": "take", "went": "go", "met": "meet"},
-    **{"spoke": "speak", "spoken": "speak", "bought": "buy", "known": "know", "knew": "know"},
-    **{"does": "do", "goes": "go", "has": "have", "had": "have", "lives": "live", "lost": "lose"},
+    "written": "write",
+    "wrote": "write",
+    "rebuilt": "rebuild",
+    "built": "build",
+    "chosen": "choose",
+    "chose": "choose",
+    "held": "hold",
+    "kept": "keep",
+    "made": "make",
+    "ran": "run",
+    "paid": "pay",
+    "took": "take",
+    "taken": "take",
+    "went": "go",
+    "met": "meet",
+    "spoke": "speak",
+    "spoken": "speak",
+    "bought": "buy",
+    "known": "know",
+    "knew": "know",
+    "does": "do",
+    "goes": "go",
+    "has": "have",
+    "had": "have",
+    "lives": "live",
+    "lost": "lose",
 }

@@ -73,5 +73,7 @@ def _id(person: str) -> str:
     id_ = clean(person).strip()
     platform, _, rest = id_.partition(":")
     if not platform or not rest:
-        raise Rejected(f"{person!r} is no person: write PLATFORM:ID, as in portal:ana or slack:U123")
+        raise Rejected(
+            f"{person!r} is no person: write PLATFORM:ID, as in portal:ana or slack:U123"
+        )
     return id_

@@ -16,7 +16,9 @@ Relation = Literal["same", "covered", "covers", "reworded", "contradicts", "othe
 """Of a new statement to an old one. Covered: the old one says all of it. Covers: it says all that
 the old one says, and more. Reworded: other words, the same meaning."""
 
-NEAR_COSINE: Final = 0.95  # of embeddings; above it two statements mean the same, or differ in a value
+NEAR_COSINE: Final = (
+    0.95  # of embeddings; above it two statements mean the same, or differ in a value
+)
 NEAR_WORDS: Final = 0.6  # Dice's coefficient; below it the longer one is about more than the other
 DENIED_WORDS: Final = 0.75  # likewise, for one that denies the other
 HAPPENINGS: Final = frozenset({"event", "observation"})  # what happened twice is no contradiction
@@ -46,10 +48,21 @@ def relation(
         return "contradicts" if denies and kind not in HAPPENINGS else "other"
     if _swapped(one, other):
         return "other"
-    if not added and not missing:
-        return "covered"
     if not (added and missing):
         return _contained(added, missing, dice)
+    return _substituted(one, other, added, missing, kind=kind, cosine=cosine)
+
+
+def _substituted(
+    one: Wording,
+    other: Wording,
+    added: Sequence[Word],
+    missing: Sequence[Word],
+    *,
+    kind: MemoryKind,
+    cosine: float | None,
+) -> Relation:
+    """Return how two statements stand of which each has words that the other lacks."""
     if not _same_subject(added, missing):
         return "other"
     if _other_value(one, other, added, missing, kind):
@@ -60,6 +73,8 @@ def relation(
 
 def _contained(added: Sequence[Word], missing: Sequence[Word], dice: float) -> Relation:
     """Return how two statements stand of which one has all words of the other."""
+    if not added and not missing:
+        return "covered"
     if dice < NEAR_WORDS or not _same_subject(added, missing):
         return "other"
     return "covers" if added else "covered"

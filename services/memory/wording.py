@@ -11,6 +11,7 @@ from services.memory.lexicon import (
     COPULAS,
     DAYS,
     IRREGULAR,
+    MODAL_MONTHS,
     MONTHS,
     NEGATIONS,
     NUMBERS,
@@ -28,8 +29,9 @@ _LEAD: Final = re.compile(
     r"^(?:[-*•>]\s+|(?:please )?(?:remember|note|keep in mind)(?: that|:)?\s+|that\s+(?=\w+\s\w))+",
     re.IGNORECASE,
 )
-_QUOTES: Final = str.maketrans(dict.fromkeys("\"“”„«»‹›`", "") | {"’": "'", "‘": "'"})
-_DASHES: Final = re.compile(r"(?<=\w)[‐‑‒–—-](?=[^\W\d])")
+_QUOTES: Final = re.compile('["`\u00ab\u00bb\u201c-\u201f\u2039\u203a]')
+_APOSTROPHES: Final = re.compile("[\u2018\u2019\u02bc]")
+_DASHES: Final = re.compile("(?<=\\w)[\u2010-\u2015-](?=[^\\W\\d])")
 _THOUSANDS: Final = re.compile(r"(?<=\d)[, \u00a0\u202f'](?=\d{3}(?!\d))")
 
 
@@ -67,7 +69,7 @@ def normal(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
+    text = _QUOTES.sub("", _APOSTROPHES.sub("'", unicodedata.normalize("NFKC", text)))
     text = _LEAD.sub("", " ".join(text.split()))
     return _THOUSANDS.sub("", _DASHES.sub("", text))
 
@@ -93,7 +95,7 @@ def read(text: str) -> Wording:
             continue
         base = stem(token)
         capital = not shouts and surface[:1].isupper() and (index > 0 or _opens(surfaces))
-        is_month = token in MONTHS and (token != "may" or (capital and index > 0))
+        is_month = token in MONTHS and (token not in MODAL_MONTHS or (capital and index > 0))
         if not verb and index and not is_month and base in VERBS:
             verb = "is" if token in COPULAS else base
         if base in OPPOSITES:

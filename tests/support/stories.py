@@ -40,6 +40,7 @@ from schemas.memory import (
     MemoryTouched,
     Replaced,
 )
+from schemas.people import PersonLinked, PersonUnlinked
 from schemas.run import (
     ContextTrimmed,
     InputReceived,
@@ -100,8 +101,11 @@ class Story:
     def go_on(self) -> None:
         """Let one thing happen."""
         self.random.choices(
-            (self._conversation, self._memory, self._agent, self._dead, self._damage),
-            weights=(90, 5, 1, 1, 1),
+            (
+                *(self._conversation, self._memory, self._agent),
+                *(self._dead, self._damage, self._person),
+            ),
+            weights=(90, 5, 1, 1, 1, 1),
         )[0]()
 
     def recorded(self) -> list[Recorded]:
@@ -179,6 +183,14 @@ class Story:
             self.add(subject, DeliveryParked(**where, reason=self.random.choice(TEXTS)))
         else:
             self.add(subject, DeliveryRetried(**where))
+
+    def _person(self) -> None:
+        subject = Subject(self.random.choice(TENANTS), entity="people")
+        one, other = self.random.sample(("portal:ana", "slack:U1", "discord:7"), 2)
+        if self.random.random() < 0.3:
+            self.add(subject, PersonUnlinked(person=one))
+        else:
+            self.add(subject, PersonLinked(person=one, same_as=other))
 
     def _damage(self) -> None:
         subject = str(self.random.choice(self.conversations).subject.channel)
