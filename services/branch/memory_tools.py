@@ -145,7 +145,9 @@ async def _about(scope: Scope, key: str, arguments: MemoryAbout) -> ToolOutput: 
     shown = [memory for memory in found if who.may_see(memory)][: arguments.limit]
     if not shown:
         return ToolOutput(NOTHING_OF_THEM)
-    lines = [f"- [{one.memory_id}] {one.text} ({one.kind}, {_day(one.saved_at)})" for one in shown]
+    lines = [
+        f"- [{one.memory_id}] {one.text} ({one.kind}, saved {_day(one.saved_at)})" for one in shown
+    ]
     heading = f"What is remembered that {scope.speaker.name if scope.speaker else 'they'} said"
     recalled = tuple(memory.memory_id for memory in shown)
     return ToolOutput(f"{heading}, as data:\n" + "\n".join(lines), recalled=recalled)
