@@ -1,13 +1,14 @@
 """Put memories on the log: look, decide, append on the condition that nothing else came between."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
 from schemas.base import EventId, RunId
-from schemas.envelope import Envelope
 from schemas.memory import MemoryEvent, MemorySaved, MemoryTouched
 from schemas.subjects import Subject
 from services.errors import Conflict, Rejected, ServiceError, Transient
@@ -71,6 +72,9 @@ class Keeper:
     writer: Writer
     known: Known
     embedder: Embedder | None = None
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(
+        default_factory=WeakValueDictionary, repr=False, compare=False
+    )
 
     async def save(
         self,
@@ -131,33 +135,34 @@ class Keeper:
         ids_of_person: Sequence[str],
         wrong: Neighbour | None = None,
     ) -> Kept:
-        subject = memory_subject(place)
-        while True:
-            looked = await self._look(place, candidate, origin, ids_of_person)
-            if looked.ours is not None:
-                return looked.ours
-            if wrong is not None and wrong.memory_id in looked.tail.gone:
-                raise Rejected(f"The memory {wrong.memory_id} is not valid any more.")
-            events = decide(looked.neighbours)
-            appends = [
-                Append(subject, self._sealed(event, origin, index))
-                for index, event in enumerate(events)
-            ]
-            appends[0] = replace(appends[0], expected=looked.newest)
-            try:
-                return Kept(_first(events), await self._store(appends))
-            except Conflict:
-                continue  # somebody else remembered something meanwhile: perhaps the same
+        lock = self._locks.setdefault(memory_subject(place), asyncio.Lock())
+        async with lock:  # every conflict costs a look: we do not compete with ourselves
+            while True:
+                looked = await self._look(place, candidate, origin, ids_of_person)
+                if looked.ours is not None:
+                    return looked.ours
+                if wrong is not None and wrong.memory_id in looked.tail.gone:
+                    raise Rejected(f"The memory {wrong.memory_id} is not valid any more.")
+                events = decide(looked.neighbours)
+                try:
+                    seq = await self._store(place, events, origin, expected=looked.newest)
+                except Conflict:
+                    continue  # somebody else remembered something meanwhile: perhaps the same
+                return Kept(_first(events), seq)
 
-    async def _store(self, appends: Sequence[Append]) -> int:
+    async def _store(
+        self, place: Place, events: Sequence[MemoryEvent], origin: Origin, *, expected: int
+    ) -> int:
+        """Append what belongs together, at once and behind `expected` or not at all."""
+        appends: list[Append] = []
+        for index, event in enumerate(events):
+            id_ = _id(origin) if index == 0 else ids.derived("linked", origin.key, str(index))
+            envelope = self.writer.seal(event, id=id_, cause=origin.cause, turn=origin.turn)
+            condition = expected if index == 0 else None
+            appends.append(Append(memory_subject(place), envelope, condition))
         if len(appends) > 1:
             return await self.writer.log.append_batch(appends)
-        (only,) = appends
-        return await self.writer.log.append_if(only.subject, only.expected or 0, only.envelope)
-
-    def _sealed(self, event: MemoryEvent, origin: Origin, index: int) -> Envelope:
-        id_ = _id(origin) if index == 0 else ids.derived("linked", origin.key, str(index))
-        return self.writer.seal(event, id=id_, cause=origin.cause, turn=origin.turn)
+        return await self.writer.log.append_if(appends[0].subject, expected, appends[0].envelope)
 
     async def _look(
         self, place: Place, candidate: Candidate, origin: Origin, ids_of_person: Sequence[str]

@@ -23,6 +23,9 @@ STOP: Final = COPULAS | _words(
     der die das den dem des ein eine einen am im um zu und oder immer unser unsere es er sie wir
     """
 )
+DETERMINERS: Final = _words(
+    "the a an our my your his her their its this that these those each every"
+)
 PREPOSITIONS: Final = _words("about after at before by for from in into of on to until with am im")
 NEGATIONS: Final = _words(
     "not no never none nobody nothing without neither nor cannot against hardly "

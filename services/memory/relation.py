@@ -112,14 +112,13 @@ def _other_value(
     one: Wording, other: Wording, added: Sequence[Word], missing: Sequence[Word], kind: MemoryKind
 ) -> bool:
     """Tell whether the two say different things of the same attribute of the same subject."""
-    if kind in HAPPENINGS or len(added) > 3 or len(missing) > 3:
+    if kind in HAPPENINGS:
+        return False
+    if _values_differ(added, missing):
+        return True
+    if kind == "todo" or len(added) > 2 or len(missing) > 2 or added[0].after != missing[0].after:
         return False
     sorts = {word.sort for word in (*added, *missing)}
-    same_place = added[0].after == missing[0].after
-    if len(sorts) == 1 and sorts <= VALUES and same_place:
-        return True
-    if kind == "todo" or not same_place or len(added) > 2 or len(missing) > 2:
-        return False
     shared = [word for word in one.words if word not in added]
     subject = [word for word in shared if not word.follows and word.stem != one.verb]
     said = {word.stem for word in shared if word.follows} | {one.verb, other.verb}
@@ -132,6 +131,21 @@ def _other_value(
     has_attribute = any(word.stem in ATTRIBUTES for word in subject)
     is_role = sorts == {"name"} and any(word.sort != "name" for word in subject)
     return has_attribute or is_role
+
+
+def _values_differ(added: Sequence[Word], missing: Sequence[Word]) -> bool:
+    """Tell whether one side has a number, a day and the like where the other has another.
+
+    What one of them says beyond that does not matter, but not both may.
+    """
+    pairs = {
+        (one.sort, one.after)
+        for one in added
+        for other in missing
+        if one.sort in VALUES and (one.sort, one.after) == (other.sort, other.after)
+    }
+    alone = (all((word.sort, word.after) in pairs for word in side) for side in (added, missing))
+    return bool(pairs) and any(alone)
 
 
 def _no_value(one: Wording, differing: Sequence[Word]) -> bool:

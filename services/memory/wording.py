@@ -10,6 +10,7 @@ from services.memory.lexicon import (
     COLOURS,
     COPULAS,
     DAYS,
+    DETERMINERS,
     IRREGULAR,
     MODAL_MONTHS,
     MONTHS,
@@ -90,27 +91,34 @@ def read(text: str) -> Wording:
         if token in {",", ";"}:
             is_main = is_main and not verb
             continue
-        if token in NEGATIONS or token.endswith("n't"):
-            denials += is_main  # what is denied in an aside denies no more than the aside
-            continue
-        base = stem(token)
+        denies = token in NEGATIONS or token.endswith("n't")
+        denials += denies and is_main  # what is denied in an aside denies no more than the aside
+        base = stem(token.removesuffix("n't"))
         capital = not shouts and surface[:1].isupper() and (index > 0 or _opens(surfaces))
         is_month = token in MONTHS and (token not in MODAL_MONTHS or (capital and index > 0))
-        if not verb and index and not is_month and base in VERBS:
-            verb = "is" if token in COPULAS else base
+        if not verb and index and not is_month and _is_verb(token, base, surfaces[index - 1]):
+            verb = "is" if base in COPULAS else base
         if base in OPPOSITES:
             denials, base = denials + is_main, OPPOSITES[base]
             verb = base if verb in OPPOSITES else verb
         if token in PREPOSITIONS:
             after = token
-        if token in STOP and not is_month:
+        is_label = capital and index > 0 and len(token) == 1 and token != "i"
+        if denies or (token in STOP and not is_month and not is_label):
             continue
-        sort = "month" if is_month else _sort(token, capital)
+        sort = "month" if is_month else "code" if is_label else _sort(token, capital)
         words.append(Word(_valued(token, base, sort), sort, after, bool(verb)))
         after = ""
     if not verb:  # one that we do not know: the first word is what the statement is about
         words = [replace(word, follows=at > 0) for at, word in enumerate(words)]
     return Wording(tuple(words), denials % 2 == 1, verb)
+
+
+def _is_verb(token: str, base: str, before: str) -> bool:
+    """Tell whether a word is the verb, and not a noun: our lead, Ana's plan, the building."""
+    word = before.casefold()
+    is_noun = word in DETERMINERS or word.endswith("'s") or token.endswith("ing")
+    return base in VERBS and not is_noun
 
 
 def _opens(surfaces: list[str]) -> bool:
