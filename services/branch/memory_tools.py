@@ -13,7 +13,7 @@ from schemas.memory import Importance, MemoryForgotten, MemoryKind, MemorySaved,
 from schemas.subjects import InvalidToken, Subject
 from services.branch.scope import Scope
 from services.errors import Rejected
-from services.memory.gate import Candidate, Neighbour
+from services.memory.gate import Candidate
 from services.memory.keeping import Kept
 from services.runtime import ids
 from services.runtime.database import reading
@@ -170,8 +170,7 @@ async def _correct(scope: Scope, key: str, arguments: MemoryCorrect) -> ToolOutp
         source=scope.source,
         run_id=scope.run_id,
     )
-    replaced = Neighbour(wrong.memory_id, wrong.kind, wrong.text, wrong.importance)
-    return ToolOutput(_told(await scope.correct(candidate, replaced, key)))
+    return ToolOutput(_told(await scope.correct(candidate, wrong, key)))
 
 
 async def _delete(scope: Scope, key: str, arguments: MemoryDelete) -> ToolOutput:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from projections import positions
+from projections.memories import Memory
 from schemas.base import EventId, RunId
 from schemas.channel import ChannelEvent, Person
 from schemas.memory import MemoryEvent
@@ -85,7 +86,7 @@ class Scope:
             self.place, candidate, self._origin(key), heard=shown, ids_of_person=who.ids
         )
 
-    async def correct(self, candidate: Candidate, wrong: Neighbour, key: str) -> Kept:
+    async def correct(self, candidate: Candidate, wrong: Memory, key: str) -> Kept:
         """Replace a memory that is wrong, once.
 
         Raises:
@@ -94,7 +95,12 @@ class Scope:
         """
         who = await self.audience()
         return await self.keeper.correct(
-            self.place, candidate, wrong, self._origin(key), ids_of_person=who.ids
+            self.place,
+            candidate,
+            Neighbour(wrong.memory_id, wrong.kind, str(wrong.text), wrong.importance),
+            self._origin(key),
+            valid=wrong.replaced_by is None and wrong.forgotten_at is None,
+            ids_of_person=who.ids,
         )
 
     def _origin(self, key: str) -> Origin:

@@ -26,8 +26,6 @@ MOST_BEHIND: Final = 20_000  # events of one agent's memory that a save reads be
 
 log = structlog.get_logger()
 
-Decider = Callable[[Sequence[Neighbour]], tuple[MemoryEvent, ...]]
-
 
 class MemoryBehind(Transient):
     """The read model of memories is too far behind the log to tell what is known already."""
@@ -54,7 +52,7 @@ class Kept:
 
 
 @dataclass(slots=True)
-class _Looked:
+class Looked:
     """What the log and the read model say at one moment."""
 
     newest: int = 0
@@ -100,8 +98,8 @@ class Keeper:
             LogUnavailable, LogFull: it may or may not have been saved; try again.
         """
 
-        def decide(neighbours: Sequence[Neighbour]) -> tuple[MemoryEvent, ...]:
-            return gate.decide(candidate, neighbours, heard)
+        def decide(looked: Looked) -> tuple[MemoryEvent, ...]:
+            return gate.decide(candidate, looked.neighbours, heard)
 
         return await self._keep(place, candidate, origin, decide, ids_of_person)
 
@@ -112,28 +110,38 @@ class Keeper:
         wrong: Neighbour,
         origin: Origin,
         *,
+        valid: bool = True,
         ids_of_person: Sequence[str] = (),
     ) -> Kept:
         """Replace a memory that a person says is wrong.
+
+        Args:
+            place: Whose memory.
+            candidate: How it is right.
+            wrong: What is wrong.
+            origin: Why, and how to know it again.
+            valid: Whether the read model has it as valid.
+            ids_of_person: All ids of the candidate's person.
 
         Raises:
             Rejected: it is not valid any more.
             DatabaseUnavailable, MemoryBehind, LogUnavailable, LogFull: as for `save`.
         """
 
-        def decide(neighbours: Sequence[Neighbour]) -> tuple[MemoryEvent, ...]:
-            return gate.correct(candidate, wrong, neighbours)
+        def decide(looked: Looked) -> tuple[MemoryEvent, ...]:
+            if not valid or wrong.memory_id in looked.tail.gone:
+                raise Rejected(f"The memory {wrong.memory_id} is not valid any more.")
+            return gate.correct(candidate, wrong, looked.neighbours)
 
-        return await self._keep(place, candidate, origin, decide, ids_of_person, wrong)
+        return await self._keep(place, candidate, origin, decide, ids_of_person)
 
     async def _keep(
         self,
         place: Place,
         candidate: Candidate,
         origin: Origin,
-        decide: Decider,
+        decide: Callable[[Looked], tuple[MemoryEvent, ...]],
         ids_of_person: Sequence[str],
-        wrong: Neighbour | None = None,
     ) -> Kept:
         lock = self._locks.setdefault(memory_subject(place), asyncio.Lock())
         async with lock:  # every conflict costs a look: we do not compete with ourselves
@@ -141,9 +149,7 @@ class Keeper:
                 looked = await self._look(place, candidate, origin, ids_of_person)
                 if looked.ours is not None:
                     return looked.ours
-                if wrong is not None and wrong.memory_id in looked.tail.gone:
-                    raise Rejected(f"The memory {wrong.memory_id} is not valid any more.")
-                events = decide(looked.neighbours)
+                events = decide(looked)
                 try:
                     seq = await self._store(place, events, origin, expected=looked.newest)
                 except Conflict:
@@ -166,7 +172,7 @@ class Keeper:
 
     async def _look(
         self, place: Place, candidate: Candidate, origin: Origin, ids_of_person: Sequence[str]
-    ) -> _Looked:
+    ) -> Looked:
         """Return what is known, at a position of the log that the write then insists on."""
         position = await self.known.position()
         projected = await self.known.near(place, candidate, ids_of_person)
@@ -179,9 +185,9 @@ class Keeper:
         looked.neighbours = await self._measured(candidate, _nearest(candidate, found))
         return looked
 
-    async def _read(self, place: Place, origin: Origin, position: int) -> _Looked:
+    async def _read(self, place: Place, origin: Origin, position: int) -> Looked:
         """Read what is on the log beyond the read model, and whether we were here before."""
-        looked, subject, behind = _Looked(), memory_subject(place), 0
+        looked, subject, behind = Looked(), memory_subject(place), 0
         after = min(position, origin.since) if origin.since else position
         async for recorded in self.writer.log.read(subject, after=after, fresh=True):
             looked.newest = recorded.seq

@@ -103,7 +103,7 @@ def read(text: str) -> Wording:
             verb = base if verb in OPPOSITES else verb
         if token in PREPOSITIONS:
             after = token
-        is_label = capital and index > 0 and len(token) == 1 and token != "i"
+        is_label = capital and index > 0 and len(surface) == 1 and surface != "I"
         if denies or (token in STOP and not is_month and not is_label):
             continue
         sort = "month" if is_month else "code" if is_label else _sort(token, capital)
