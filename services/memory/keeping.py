@@ -37,8 +37,8 @@ class Origin:
 
     key: str
     """The same for every try."""
-    since: int = 0
-    """A sequence before which it cannot have been stored."""
+    since: int | None = None
+    """A sequence before which it cannot have been stored; None where this is the only try."""
     cause: EventId | None = None
     turn: RunId | None = None
 
@@ -188,7 +188,7 @@ class Keeper:
     async def _read(self, place: Place, origin: Origin, position: int) -> Looked:
         """Read what is on the log beyond the read model, and whether we were here before."""
         looked, subject, behind = Looked(), memory_subject(place), 0
-        after = min(position, origin.since) if origin.since else position
+        after = position if origin.since is None else min(position, origin.since)
         async for recorded in self.writer.log.read(subject, after=after, fresh=True):
             looked.newest = recorded.seq
             event = recorded.event

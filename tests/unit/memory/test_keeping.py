@@ -72,7 +72,11 @@ class Bench:
 
     async def save(self, text=DAY, key="k", *, keeper=None, heard=None, ids=(), **fields):
         return await (keeper or self.keeper).save(
-            PLACE, self.candidate(text, key, **fields), Origin(key), heard=heard, ids_of_person=ids
+            PLACE,
+            self.candidate(text, key, **fields),
+            Origin(key, since=0),
+            heard=heard,
+            ids_of_person=ids,
         )
 
     def candidate(self, text=DAY, key="k", **fields):
@@ -238,7 +242,7 @@ async def test_a_correction_is_stored_once_with_its_edge(bench):
     await bench.save(DAY, "a")
     for _ in range(2):
         candidate = bench.candidate(FRIDAY, "b")
-        await bench.keeper.correct(PLACE, candidate, wrong(), Origin("b"))
+        await bench.keeper.correct(PLACE, candidate, wrong(), Origin("b", since=0))
         bench.log._ids.clear()
     assert bench.types() == [MemorySaved, MemorySaved, MemoryLinked]
     assert [(one.memory_id, one.why) for one in bench.events[1].replaces] == [("m-a", "correction")]
@@ -246,10 +250,10 @@ async def test_a_correction_is_stored_once_with_its_edge(bench):
 
 async def test_what_is_not_valid_any_more_cannot_be_corrected(bench):
     await bench.save(DAY, "a")
-    await bench.keeper.correct(PLACE, bench.candidate(FRIDAY, "b"), wrong(), Origin("b"))
+    await bench.keeper.correct(PLACE, bench.candidate(FRIDAY, "b"), wrong(), Origin("b", since=0))
     with pytest.raises(Rejected):
         await bench.keeper.correct(
-            PLACE, bench.candidate("It is Monday.", "c"), wrong(), Origin("c")
+            PLACE, bench.candidate("It is Monday.", "c"), wrong(), Origin("c", since=0)
         )
 
 
