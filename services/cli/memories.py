@@ -47,9 +47,8 @@ class LongTerm:
         return Writer(self.log, SystemClock(), actor())
 
     async def ids(self, person: str) -> tuple[str, ...]:
-        """Return all ids of a person; a name without a platform is one of the portal."""
-        id_ = person if ":" in person else f"portal:{person}"
-        return (await People(self.log).of(self.place.tenant)).all_of(id_)
+        """Return all ids of a person, the canonical one first."""
+        return (await People(self.log).of(self.place.tenant)).all_of(id_of(person))
 
     async def append(self, event: MemoryEvent) -> int:
         """Put an event on the log and return its sequence."""
@@ -104,6 +103,11 @@ class LongTerm:
             if position is not None and position.seq >= newest.seq:
                 return
             await asyncio.sleep(POLL_S)
+
+
+def id_of(person: str) -> str:
+    """Return a person's id; a name without a platform is one of the portal."""
+    return person if ":" in person else f"portal:{person}"
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from schemas.memory import Importance, MemoryKind, MemorySaved, Scope
 from services.cli import output
 from services.cli.exits import FAILED, OK
 from services.cli.installation import Installation
-from services.cli.memories import opened, show
+from services.cli.memories import id_of, opened, show
 from services.cli.options import Options
 from services.cli.people import login
 from services.errors import Rejected
@@ -59,18 +59,22 @@ async def save(options: Save) -> int:
         raise Rejected("a memory of a channel needs --conversation ADAPTER/C")
     text, importance = statement(options.text), options.importance
     async with opened(Installation(options), options.agent) as long_term:
-        mine = await long_term.ids(options.person or login())
+        person = id_of(options.person or login())
         candidate = Candidate(
             memory_id=MemoryId(ids.new()),
             kind=options.kind,
             text=text,
             importance=DEFAULT_IMPORTANCE[options.kind] if importance is None else importance,
             scope=options.scope,
-            person=mine[0],
+            person=person,
             conversation=options.conversation,
         )
         kept = await long_term.keeper.save(
-            long_term.place, candidate, Origin(ids.new()), heard=None, ids_of_person=mine
+            long_term.place,
+            candidate,
+            Origin(ids.new()),
+            heard=None,
+            ids_of_person=await long_term.ids(person),
         )
     event = kept.event
     replaces = event.replaces if isinstance(event, MemorySaved) else ()
