@@ -2,20 +2,22 @@
 
 Grain:    `memories`: one row per memory, replaced and forgotten ones included; `memory_edges`: one
           per link; `memory_uses`: one per event that said a memory again or showed it;
-          `memory_totals`: one per memory that was used
+          `memory_totals`: one per memory that was used; `memory_terms`: one per word
 Source:   memory_saved, memory_touched, memory_linked, memory_forgotten, tool_returned
 Read by:  recall tools, memory pages, penstock memory, cortex
 Rebuild:  any time
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from projections import _question as question
 from projections._recorded import Recorded, place
 from projections._sql import Conn, load, rows
 from projections._statement import Insert, Merge, Row, Statement, storable
+from projections.vectors import encode
 from schemas.base import Content, EventId, MemoryId, RunId
 from schemas.memory import (
     MemoryEvent,
@@ -32,7 +34,8 @@ from schemas.run import ToolReturned
 NAME = "memories"  # key of our position in projection_positions: never rename
 VERSION = 2
 SQL = load("memories.sql")
-TABLES = ("memories", "memory_edges", "memory_uses", "memory_totals")
+SEARCH = load("memory_search.sql")["create"]
+TABLES = ("memories", "memory_edges", "memory_uses", "memory_totals", "memory_terms")
 
 NEWEST: Final = 2**63 - 1  # behind every sequence
 
@@ -55,9 +58,20 @@ EDGES = Merge(
     last=("weight", "linked_at"),
 )
 USES = Insert(SQL["add_uses"], key=("tenant", "event_id"))
-TARGETS = (MEMORIES, EDGES, USES)
+TERMS = Insert(SQL["add_terms"], key=("tenant", "memory_id"))
+TARGETS = (TERMS, MEMORIES, EDGES, USES)  # terms are counted of memories that are new
 
-Mode = Literal["relevant", "recent", "important"]
+Mode = Literal["hybrid", "recent", "important", "typed"]
+"""By words, meaning and links; newest first; most important first; of one kind, as it counts."""
+Signals = Literal["hybrid", "text", "vector"]
+Fusion = Literal["score", "rrf"]
+
+
+class Meaning(NamedTuple):
+    """What a query means."""
+
+    model: str
+    vector: Sequence[float]
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +102,21 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     recalls: int
     """How often a tool has shown it to a model."""
     recalled_at: int | None
+
+
+class Hit(Memory, frozen=True, kw_only=True):
+    """A memory that was found, and why; ranks from 1, None where that did not find it."""
+
+    score: float = 0.0
+    text_rank: int | None = None
+    text_score: float | None = None
+    """BM25 of the query's words."""
+    vector_rank: int | None = None
+    vector_score: float | None = None
+    """Cosine similarity, from -1 to 1."""
+    linked_to: MemoryId | None = None
+    """The hit that it is linked to, or was said beside."""
+    link_score: float | None = None
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +161,7 @@ def _of_memory(event: MemoryEvent, recorded: Recorded) -> Iterator[Statement]:
                 "run_id": event.run_id,
                 "valid_from": at if event.valid_from is None else event.valid_from,
             }
+            yield Statement(TERMS, {**key, "text": event.text, "person": event.person})
             yield Statement(MEMORIES, {**key, **saved})
             for replaced in event.replaces:
                 ended = {
@@ -186,51 +216,68 @@ async def recall(  # noqa: PLR0913 - what to find, how, and for whom
     agent: str,
     query: str = "",
     *,
+    meaning: Meaning | None = None,
+    mode: Mode = "hybrid",
     kind: MemoryKind | None = None,
     scope: Scope | None = None,
-    mode: Mode = "relevant",
+    since: int | None = None,
+    until: int | None = None,
     person: str | Sequence[str] | None = None,
     conversation: str | None = None,
     everyone: bool = False,
+    now: int | None = None,
+    signals: Signals = "hybrid",
+    fusion: Fusion = "score",
     limit: int = 10,
-) -> list[Memory]:
+) -> list[Hit]:
     """Return what the agent remembers, best first; replaced and forgotten memories never.
 
     Args:
-        conn: Anyone's connection; row-level security narrows it further.
+        conn: A connection that reads one tenant, as `services.runtime.database.reading` lends it.
         tenant: Whose memories.
         agent: The agent that asks; it also sees what others saved for the whole tenant.
-        query: Words or a question. Any of its words is enough, rare ones count more; a query of
-            stop words alone falls back to importance.
-        kind: One kind only, or None for all.
+        query: Words or a question. Any of its words is enough, rare ones count more; what stands
+            in quotation marks counts twice. With nothing to search by, importance decides.
+        meaning: The query as a vector; None to search by words and links alone.
+        mode: How to order.
+        kind: One kind only, or None for all; `typed` needs it.
         scope: One scope only, or None for all that may be seen.
-        mode: By the words of the query, by age or by importance.
+        since: Saved at or after, UTC microseconds.
+        until: Saved before.
         person: Who is spoken with, by one id or by several: memories of that person's scope are
             included.
         conversation: Where, `adapter/conversation`: memories of its scope are included.
         everyone: True to see every scope, for whoever runs the installation.
+        now: When it is, UTC microseconds, for decay and for times that the query speaks of; None:
+            the database's clock, and no such times.
+        signals: All of them, or one alone, to compare them.
+        fusion: Of normalised scores, or of ranks (Reciprocal Rank Fusion, k = 60).
         limit: Most memories to return.
     """
+    words = str(storable(query))
+    near = question.spoken_of(words, now) if now is not None else None
     parameters: dict[str, object] = {
         "tenant": tenant,
         "agent": agent,
-        "query": storable(query),
+        "query": words,
+        "phrases": question.phrases(words),
+        "vector": None if meaning is None else encode(meaning.vector),
+        "model": None if meaning is None else meaning.model,
         "kind": kind,
         "scope": scope,
+        "since": since,
+        "until": until,
+        "near_from": near and near[0],
+        "near_to": near and near[1],
         "persons": _persons(person),
         "conversation": conversation,
         "everyone": everyone,
+        "now": now,
+        "signals": signals,
+        "fusion": fusion,
         "limit": limit,
     }
-    if mode == "relevant" and not await _has_terms(conn, parameters):
-        mode = "important"
-    return await rows(conn, Memory, SQL[mode], parameters)
-
-
-async def _has_terms(conn: Conn, parameters: dict[str, object]) -> bool:
-    cursor = await conn.execute(SQL["terms"], parameters)
-    row = await cursor.fetchone()
-    return row is not None and bool(row[0])
+    return await rows(conn, Hit, SQL[mode], parameters)
 
 
 def _persons(person: str | Sequence[str] | None) -> list[str]:

@@ -1,5 +1,11 @@
 -- Memories: what each agent remembers, the words to find it by, and how it was used.
 
+-- name: searched
+-- What a memory is found by: its text, and the name of who said it where the id is a name.
+to_tsvector('english',
+    coalesce(CASE jsonb_typeof(text) WHEN 'string' THEN text #>> '{}' END, '')
+    || ' ' || coalesce(split_part(person, ':', 2), ''))
+
 -- name: create
 CREATE TABLE memories (
     tenant        text NOT NULL,
@@ -21,9 +27,7 @@ CREATE TABLE memories (
     replaced_why  text,                       -- duplicate, contradiction or correction
     forgotten_at  bigint,
     forgotten_why text,
-    words         tsvector GENERATED ALWAYS AS (
-        to_tsvector('english', CASE jsonb_typeof(text) WHEN 'string' THEN text #>> '{}' END)
-    ) STORED,
+    words         tsvector GENERATED ALWAYS AS (:searched) STORED,
     PRIMARY KEY (tenant, memory_id)
 );
 
@@ -61,9 +65,19 @@ CREATE TABLE memory_totals (
     PRIMARY KEY (tenant, memory_id)
 );
 
+CREATE TABLE memory_terms (
+    tenant   text   NOT NULL,
+    term     text   NOT NULL,                 -- a lexeme, or '' for any memory at all
+    memories bigint NOT NULL,                 -- how many have it: what is rare counts more
+    PRIMARY KEY (tenant, term)
+);
+
 -- name: index
 CREATE INDEX ON memories USING gin (words);
 CREATE INDEX ON memories (tenant, agent, seq);
+CREATE INDEX ON memories (tenant, conversation, seq);
+CREATE INDEX ON memories (tenant, saved_at);
+CREATE INDEX ON memories (seq);
 CREATE INDEX ON memory_edges (tenant, to_id);
 
 -- name: add_uses
@@ -84,6 +98,22 @@ SET touches = t.touches + excluded.touches,
     touched_at = greatest(t.touched_at, excluded.touched_at),
     recalls = t.recalls + excluded.recalls,
     recalled_at = greatest(t.recalled_at, excluded.recalled_at);
+
+-- name: add_terms
+-- Before the memories themselves are written: those that are there have been counted.
+WITH added AS (
+    SELECT tenant, :searched AS words
+    FROM json_populate_recordset(NULL::memories, %(rows)s::json) AS new
+    WHERE NOT EXISTS (
+        SELECT FROM memories AS old
+        WHERE old.tenant = new.tenant AND old.memory_id = new.memory_id AND old.seq IS NOT NULL
+    )
+)
+INSERT INTO memory_terms AS t (tenant, term, memories)
+SELECT tenant, term, count(*)
+FROM added, LATERAL (SELECT lexeme FROM unnest(words) UNION ALL SELECT '') AS each (term)
+GROUP BY tenant, term
+ON CONFLICT (tenant, term) DO UPDATE SET memories = t.memories + excluded.memories;
 
 -- name: columns
 agent, memory_id, seq, saved_at, kind, text, importance, scope, person, conversation, source,
@@ -115,6 +145,8 @@ tenant = %(tenant)s
   AND replaced_by IS NULL AND forgotten_at IS NULL
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
   AND (%(scope)s::text IS NULL OR scope = %(scope)s)
+  AND (%(since)s::bigint IS NULL OR saved_at >= %(since)s)
+  AND (%(until)s::bigint IS NULL OR saved_at < %(until)s)
   AND (%(everyone)s
        OR scope IN ('agent', 'tenant')
        OR scope = 'person' AND person = ANY (%(persons)s)
@@ -130,41 +162,16 @@ SELECT :columns FROM memories LEFT JOIN memory_totals USING (tenant, memory_id)
 WHERE :visible
 ORDER BY importance DESC, seq DESC LIMIT %(limit)s;
 
--- name: relevant
--- Any word is enough. BM25 with k1 = 1.2 and b = 0.75, each word counted once, for memories are
--- short; a word is as rare as it is among what was found, for counting the rest takes too long.
-WITH asked AS (
-    SELECT array_agg(term) AS terms, string_agg(term::text, ' | ')::tsquery AS any_of_them
-    FROM unnest(to_tsvector('english', %(query)s)), plainto_tsquery('simple', lexeme) AS term
-),
-found AS MATERIALIZED (
-    SELECT memory_id, seq, importance, words, length(words) AS size
-    FROM memories
-    WHERE :visible
-      AND words @@ (SELECT any_of_them FROM asked)
-),
-matches AS MATERIALIZED (
-    SELECT memory_id, seq, importance, size, number
-    FROM found, unnest((SELECT terms FROM asked)) WITH ORDINALITY AS asked_for (term, number)
-    WHERE words @@ term
-),
-weights AS (
-    SELECT number, ln(1 + (SELECT count(*) FROM found)::float8 / count(*)) AS weight
-    FROM matches GROUP BY number
-),
-best AS (
-    SELECT memory_id, seq, importance,
-           sum(weight) / (1 + 1.2 * (0.25 + 0.75 * size / (SELECT avg(size) FROM found)))::float8
-               AS score
-    FROM matches JOIN weights USING (number)
-    GROUP BY memory_id, seq, importance, size
-    ORDER BY score DESC, importance DESC, seq DESC LIMIT %(limit)s
-)
-SELECT :columns
-FROM best JOIN memories USING (memory_id, seq, importance)
-LEFT JOIN memory_totals USING (tenant, memory_id)
-WHERE tenant = %(tenant)s
-ORDER BY score DESC, importance DESC, seq DESC;
+-- name: typed
+:important
 
--- name: terms
-SELECT EXISTS (SELECT FROM unnest(to_tsvector('english', %(query)s)));
+-- name: hybrid
+SELECT :columns, score, text_rank, text_score, vector_rank, vector_score, linked_to, link_score
+FROM memory_search(
+    %(tenant)s, %(agent)s, %(query)s, %(phrases)s, %(vector)s, %(model)s, %(kind)s, %(scope)s,
+    %(persons)s, %(conversation)s, %(everyone)s, %(since)s, %(until)s, %(near_from)s, %(near_to)s,
+    coalesce(%(now)s, (extract(epoch FROM now()) * 1000000)::bigint),
+    %(signals)s, %(fusion)s, %(limit)s
+) AS found JOIN memories USING (memory_id) LEFT JOIN memory_totals USING (tenant, memory_id)
+WHERE tenant = %(tenant)s
+ORDER BY score DESC, seq DESC;

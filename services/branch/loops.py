@@ -35,7 +35,7 @@ def build(process: Process) -> Mapping[str, Loop]:
             default_model=process.choice.model,
         ),
         process.pool,
-        embedder=process.embedder,
+        process.embedder,
     )
     retries = Retries(
         branches.durable, branches.handlers, process.writer("branch"), process.stopping

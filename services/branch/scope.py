@@ -20,6 +20,7 @@ from services.memory.people import People
 from services.runtime.conversation import Conversation
 from services.runtime.conversations import Conversations
 from services.runtime.database import Pool, using
+from services.runtime.embedding import Embedder
 from services.runtime.writer import Writer
 
 PATIENCE_S: Final = 2.0  # how long a recall waits for what was just saved to become readable
@@ -49,6 +50,8 @@ class Scope:
     conversations: Conversations
     people: People
     keeper: Keeper
+    embedder: Embedder | None = None
+    """None where nothing is found by meaning."""
 
     @property
     def place(self) -> Place:

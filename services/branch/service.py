@@ -35,13 +35,14 @@ class Branches(RunService[Scope]):
         self,
         parts: RunParts,
         pool: Pool,
+        embedder: Embedder | None = None,
         *,
         known: Known | None = None,
-        embedder: Embedder | None = None,
     ) -> None:
         super().__init__(parts)
         self._pool = pool
-        self._keeper = Keeper(parts.writer, known or Projected(pool), embedder)
+        self._embedder = embedder
+        self._keeper = Keeper(parts.writer, known or Projected(pool, embedder), embedder)
         self._people = People(parts.writer.log)
         self._sections = prompts.load("services.branch", "branch.md")
 
@@ -63,6 +64,7 @@ class Branches(RunService[Scope]):
             conversations=self._with.conversations,
             people=self._people,
             keeper=self._keeper,
+            embedder=self._embedder,
         )
 
         async def context() -> Context:

@@ -1,7 +1,7 @@
 """An agent's memory as a command reads and changes it: caught up with the log, by a person."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -125,7 +125,7 @@ async def opened(here: Installation, agent: str) -> AsyncIterator[LongTerm]:
         yield long_term
 
 
-def show(found: list[Memory], *, as_json: bool) -> None:
+def show(found: Sequence[Memory], *, as_json: bool) -> None:
     """Print memories, one a line."""
     if as_json:
         output.document(found)

@@ -8,14 +8,16 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from schemas.base import EventId, RunId
+from schemas.base import EventId, MemoryId, RunId
 from schemas.memory import MemoryEvent, MemorySaved, MemoryTouched
 from schemas.subjects import Subject
 from services.errors import Conflict, Rejected, ServiceError, Transient
 from services.memory import gate
 from services.memory.gate import Candidate, Neighbour
 from services.memory.junk import Heard
+from services.memory.meaning import PATIENCE_S
 from services.memory.neighbours import NEAREST, Known, Place, Statement, Tail
+from services.memory.relation import relation
 from services.memory.wording import read
 from services.runtime import ids
 from services.runtime.embedding import Embedder
@@ -207,20 +209,30 @@ class Keeper:
         return looked
 
     async def _measured(self, candidate: Candidate, found: Sequence[Statement]) -> list[Neighbour]:
-        """Return the statements as neighbours, with their similarity where it can be had."""
-        cosines: Sequence[float | None] = [None] * len(found)
-        if self.embedder is not None and found:
+        """Return the statements as neighbours, with their similarity where it is to decide."""
+        doubtful = [one for one in found if _is_doubtful(candidate, one)]
+        cosines: dict[MemoryId, float] = {}
+        if self.embedder is not None and doubtful:
+            texts = [candidate.text, *(one.text for one in doubtful)]
             try:
-                mine, *theirs = await self.embedder.embed(
-                    [candidate.text, *(one.text for one in found)]
-                )
-                cosines = [sum(a * b for a, b in zip(mine, it, strict=True)) for it in theirs]
-            except ServiceError as error:  # the words alone then decide
-                log.warning("gate.no_embeddings", detail=str(error))
+                async with asyncio.timeout(PATIENCE_S):
+                    mine, *theirs = await self.embedder.embed(texts)
+            except (ServiceError, TimeoutError) as error:  # the words alone then decide
+                log.info("gate.no_embeddings", detail=str(error))
+            else:
+                for one, vector in zip(doubtful, theirs, strict=True):
+                    pairs = zip(mine, vector, strict=True)
+                    cosines[one.memory_id] = sum(a * b for a, b in pairs)
         return [
-            Neighbour(one.memory_id, one.kind, one.text, one.importance, cosine)
-            for one, cosine in zip(found, cosines, strict=True)
+            Neighbour(one.memory_id, one.kind, one.text, one.importance, cosines.get(one.memory_id))
+            for one in found
         ]
+
+
+def _is_doubtful(candidate: Candidate, one: Statement) -> bool:
+    """Tell whether it depends on their meaning if two statements are the same."""
+    how = relation(candidate.text, one.text, kind=candidate.kind, cosine=1.0)
+    return how == "reworded" and candidate.kind == one.kind
 
 
 def _nearest(candidate: Candidate, found: Sequence[Statement]) -> list[Statement]:

@@ -9,7 +9,9 @@ from projections.memories import Memory
 from schemas.base import MemoryId
 from schemas.memory import MemoryForgotten, MemoryKind, MemorySaved, Scope
 from services.memory.gate import Candidate
+from services.memory.meaning import meaning
 from services.runtime.database import Pool, reading, using
+from services.runtime.embedding import Embedder
 from services.runtime.event_log import Recorded
 
 NEAREST: Final = 20  # memories that are compared; those that say the same rank first
@@ -74,8 +76,9 @@ class Known(Protocol):
 class Projected:
     """The memories in PostgreSQL."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, embedder: Embedder | None = None) -> None:
         self._pool = pool
+        self._embedder = embedder
 
     async def position(self) -> int:
         """Return how far the read model is; see the port."""
@@ -86,13 +89,15 @@ class Projected:
     async def near(
         self, place: Place, candidate: Candidate, ids: Sequence[str]
     ) -> Sequence[Statement]:
-        """Return what has words in common with the candidate; see the port."""
+        """Return what has words or a meaning in common with the candidate; see the port."""
+        asked = await meaning(self._embedder, candidate.text)
         async with reading(self._pool, place.tenant) as conn:
             found = await memories.recall(
                 conn,
                 place.tenant,
                 place.agent,
                 candidate.text,
+                meaning=asked,
                 scope=candidate.scope,
                 person=ids,
                 conversation=candidate.conversation,

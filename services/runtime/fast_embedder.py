@@ -6,7 +6,7 @@ process waiting. Short requests go first, so that a question need not wait for a
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
 BATCH: Final = 16  # texts at once; more take memory and no less time
+BATCH_CHARS: Final = 8_000  # of them in all: a question waits for one batch at most
 LOAD_S: Final = 10.0  # longest wait for a model that lies on the disk
 RETRY_S: Final = 300.0  # after a failure; a hub that is out of reach is not asked for every search
 
@@ -112,8 +113,8 @@ class FastEmbedder:
         """
         await self._ready()
         vectors: list[Vector] = []
-        for start in range(0, len(texts), BATCH):
-            vectors += await self._enqueue(texts[start : start + BATCH])
+        for batch in batches(texts):
+            vectors += await self._enqueue(batch)
         return vectors
 
     def _enqueue(self, texts: Sequence[str]) -> asyncio.Future[list[Vector]]:
@@ -205,6 +206,20 @@ class FastEmbedder:
         self._fail(problem)
         log.warning("embedder.unavailable", reason=str(problem), fix=problem.fix)
         _set_result(loaded, None)
+
+
+def batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the texts in order, as many at once as are good for whoever waits behind them."""
+    batch: list[str] = []
+    chars = 0
+    for text in texts:
+        if batch and (len(batch) == BATCH or chars + len(text) > BATCH_CHARS):
+            yield batch
+            batch, chars = [], 0
+        batch.append(text)
+        chars += len(text)
+    if batch:
+        yield batch
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:

@@ -117,7 +117,7 @@ async def test_one_kind_only(remembering):
 
 async def test_what_is_forgotten_is_not_recalled(remembering):
     await remembering.add(MemoryForgotten(memory_id=MemoryId("m1")))
-    for mode in ("relevant", "recent", "important"):
+    for mode in ("hybrid", "recent", "important", "typed"):
         assert TEXTS[0] not in await remembering.recall("release day", mode=mode, limit=50)
 
 
