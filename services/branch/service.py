@@ -9,10 +9,14 @@ from schemas.channel import BranchConcluded, ChannelEvent
 from schemas.run import RunEnded, RunWaiting
 from services.branch.scope import Scope
 from services.branch.tools import TOOLS, worker_of
+from services.memory.keeping import Keeper
+from services.memory.neighbours import Known, Projected
+from services.memory.people import People
 from services.runtime import prompts
 from services.runtime.agents import Agent
 from services.runtime.conversations import history, shown
 from services.runtime.database import Pool
+from services.runtime.embedding import Embedder
 from services.runtime.journal import Journal
 from services.runtime.model import Message
 from services.runtime.run_loop import Context
@@ -27,9 +31,19 @@ class Branches(RunService[Scope]):
     durable = "branch"  # names our read position in the log: never rename
     request_types = frozenset({"branch_requested"})
 
-    def __init__(self, parts: RunParts, pool: Pool) -> None:
+    def __init__(
+        self,
+        parts: RunParts,
+        pool: Pool,
+        embedder: Embedder | None = None,
+        *,
+        known: Known | None = None,
+    ) -> None:
         super().__init__(parts)
         self._pool = pool
+        self._embedder = embedder
+        self._keeper = Keeper(parts.writer, known or Projected(pool, embedder), embedder)
+        self._people = People(parts.writer.log)
         self._sections = prompts.load("services.branch", "branch.md")
 
     async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[Scope]:  # noqa: ARG002
@@ -45,6 +59,12 @@ class Branches(RunService[Scope]):
             turn=request.turn,
             pool=self._pool,
             writer=self._with.writer,
+            fork=fork,
+            system=prompts.system_prompt(agent, self._sections),
+            conversations=self._with.conversations,
+            people=self._people,
+            keeper=self._keeper,
+            embedder=self._embedder,
         )
 
         async def context() -> Context:

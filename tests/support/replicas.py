@@ -171,7 +171,7 @@ class Replica:
                 default_model="scripted/one",
             )
         )
-        self.branches = Branches(parts("branch", BRANCH), pool=None)
+        self.branches = Branches(parts("branch", BRANCH), pool=None, known=NothingProjected())
         self.workers = MortalWorkers(
             parts("worker", WORKER), lambda tenant, agent: WorkerScope(shared.sandbox)
         )
@@ -202,6 +202,19 @@ class Replica:
             "worker": (self.workers.request_types, self.workers.handle),
             "worker_control": (cancels, self.workers.handle_cancel),
         }
+
+
+class NothingProjected:
+    """A read model of memories that has not begun: all is to be read from the log."""
+
+    async def position(self) -> int:
+        return 0
+
+    async def near(self, place, candidate, ids) -> list:
+        return []
+
+    async def texts(self, place, memory_ids) -> list[str]:
+        return []
 
 
 class NoStatuses:
