@@ -5,12 +5,18 @@ Emits:     the branch's steps, its conclusion, memory writes, at most one worker
 Never:     talks to people
 """
 
+from typing import Any
+
 from schemas.channel import BranchConcluded, ChannelEvent
 from schemas.run import RunEnded, RunWaiting
+from services.branch import keeping, persistence, receipt
+from services.branch.keeping import Keeping
 from services.branch.scope import Scope
 from services.branch.tools import TOOLS, worker_of
 from services.runtime import prompts
 from services.runtime.agents import Agent
+from services.runtime.config import PersistenceSettings
+from services.runtime.conversation import Conversation
 from services.runtime.conversations import history, shown
 from services.runtime.database import Pool
 from services.runtime.journal import Journal
@@ -20,19 +26,23 @@ from services.runtime.run_service import Plan, Request, RunParts, RunService
 from services.runtime.run_state import RunState
 
 
-class Branches(RunService[Scope]):
+class Branches(RunService[Any]):
     """Thinks; any number of replicas share the work."""
 
     kind = "branch"
     durable = "branch"  # names our read position in the log: never rename
     request_types = frozenset({"branch_requested"})
 
-    def __init__(self, parts: RunParts, pool: Pool) -> None:
+    def __init__(
+        self, parts: RunParts, pool: Pool, settings: PersistenceSettings | None = None
+    ) -> None:
         super().__init__(parts)
         self._pool = pool
         self._sections = prompts.load("services.branch", "branch.md")
+        self._keeping_sections = prompts.load("services.branch", "persistence.md")
+        self._keeping = persistence.profile_of(parts.profile, settings or PersistenceSettings())
 
-    async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[Scope]:  # noqa: ARG002
+    async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[Any]:  # noqa: ARG002
         """Return how to drive a branch: on the conversation as it was at the fork."""
         fork = await self._with.conversations.up_to(request.subject, request.forked_at)
         scope = Scope(
@@ -46,6 +56,8 @@ class Branches(RunService[Scope]):
             pool=self._pool,
             writer=self._with.writer,
         )
+        if request.purpose == "persistence":
+            return await self._persistence(request, agent, fork, scope)
 
         async def context() -> Context:
             bodies = self._with.equipment.bodies
@@ -59,13 +71,35 @@ class Branches(RunService[Scope]):
 
         return Plan(TOOLS, scope, context)
 
+    async def _persistence(
+        self, request: Request, agent: Agent, fork: Conversation, scope: Scope
+    ) -> Plan[Any]:
+        """Return how to drive a persistence branch: on what was said since the last receipt."""
+        since, until = fork.unsaved.since, request.seq - 1
+        log = self._with.writer.log
+        events = log.read(str(request.subject), after=since, until=until, fresh=True)
+        said = keeping.lines([recorded async for recorded in events])
+
+        async def context() -> Context:
+            bodies = self._with.equipment.bodies
+            task = Message(role="user", content=f"[task] {await shown(request.task, bodies)}")
+            return Context(
+                system=prompts.system_prompt(agent, self._keeping_sections),
+                history=(*await keeping.messages(fork, said, bodies), task),
+                at=request.forked_at,
+                note=prompts.time_note(self._with.writer.clock),
+            )
+
+        scope_of_it = Keeping(scope, keeping.sources(said))
+        return Plan(persistence.TOOLS, scope_of_it, context, self._keeping)
+
     def conclusion(self, run: RunState, ended: RunEnded) -> ChannelEvent:
         """Return what the conversation is told."""
         worker = worker_of(run.run_id) if "spawn_worker" in run.ok_tools else None
         return BranchConcluded(
             run_id=run.run_id,
             outcome=ended.outcome,
-            conclusion=ended.result or ended.reason or "No conclusion.",
+            conclusion=receipt.given(run) or ended.result or ended.reason or "No conclusion.",
             delegated_to=worker,
         )
 
