@@ -118,9 +118,10 @@ class Occasions:
                 event, id=ids.derived("requested", run_id), cause=unsaved.said
             )
             try:
-                await self._writer.log.append_if(str(subject), state.seq, envelope)
+                stored = await self._writer.log.append_if(str(subject), state.seq, envelope)
             except Conflict:
                 state = await self._conversations.newest(subject)
             else:
+                await self._conversations.at_least(subject, stored)  # the read model may lag
                 log.info("persistence.requested", run=run_id, occasion=occasion)
                 return occasion
