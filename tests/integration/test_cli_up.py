@@ -76,9 +76,10 @@ def test_what_is_said_is_remembered_without_asking_also_over_kill_nine(here):
     """Killed as soon as a look is requested; what was to be saved is saved, once."""
 
     def persistence():
-        lines = here.run("events", "--limit", "0", "--json").lines
-        told = [line for line in lines if line["type"] == "branch_requested"]
-        return [line for line in told if line["data"].get("purpose") == "persistence"]
+        selected = ("--conversation", "terminal", "--type", "branch_requested")
+        lines = here.run("events", *selected, "--json").lines
+        told = [line["event"]["data"] for line in lines]
+        return [event for event in told if event.get("purpose") == "persistence"]
 
     def memories():
         return [line["text"] for line in here.run("memory", "list", "--json").document]
