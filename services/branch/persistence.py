@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from services.branch import receipt
-from services.branch.keeping import Keeping
 from services.branch.memory_tools import MEMORY_TOOLS, MemorySave
 from services.branch.scope import Scope
+from services.branch.sources import PersistenceScope
 from services.errors import Rejected
 from services.runtime.config import PersistenceSettings
 from services.runtime.run_decider import Profile
@@ -40,25 +40,23 @@ class MemorySaveFrom(MemorySave, frozen=True, kw_only=True):
     ]
 
 
-async def _recall(keeping: Keeping, key: str, arguments: Any) -> ToolOutput:  # noqa: ANN401 - the tool's
-    return await _RECALL.run(keeping.scope, key, arguments)
+async def _recall(within: PersistenceScope, key: str, arguments: Any) -> ToolOutput:  # noqa: ANN401 - the tool's
+    return await _RECALL.run(within.scope, key, arguments)
 
 
-async def _save(keeping: Keeping, key: str, arguments: MemorySaveFrom) -> ToolOutput:
+async def _save(within: PersistenceScope, key: str, arguments: MemorySaveFrom) -> ToolOutput:
     """Save as any branch does, as learned from the message that was named and from its author."""
-    number, sources = arguments.message, keeping.sources
+    number, sources = arguments.message, within.sources
     if not 1 <= number <= len(sources):
         raise UnknownSource(
             f"No message has the number {number}; they go from 1 to {len(sources)}."
         )
     source = sources[number - 1]
-    speaker = source.person or keeping.scope.speaker
-    return await _SAVE.run(
-        replace(keeping.scope, source=source.id, speaker=speaker), key, arguments
-    )
+    speaker = source.person or within.scope.speaker
+    return await _SAVE.run(replace(within.scope, source=source.id, speaker=speaker), key, arguments)
 
 
-TOOLS: Final[tuple[Tool[Keeping, Any], ...]] = (
+TOOLS: Final[tuple[Tool[PersistenceScope, Any], ...]] = (
     Tool(_RECALL.name, _RECALL.description, _RECALL.arguments, _recall, repeatable=True),
     Tool(_SAVE.name, _SAVE.description, MemorySaveFrom, _save, repeatable=True),
     receipt.RECEIPT,

@@ -9,8 +9,8 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from schemas.memory import MemorySaved, MemoryTouched
-from services.branch.keeping import Keeping
 from services.branch.scope import Scope
+from services.branch.sources import PersistenceScope
 from services.errors import Rejected
 from services.runtime.run_state import RunState
 from services.runtime.text import clean, shorten
@@ -74,8 +74,8 @@ async def kept(scope: Scope) -> tuple[list[str], list[str]]:
     return saved, known
 
 
-async def _receipt(keeping: Keeping, key: str, arguments: MemoryReceipt) -> ToolOutput:  # noqa: ARG001
-    saved, known = await kept(keeping.scope)
+async def _receipt(within: PersistenceScope, key: str, arguments: MemoryReceipt) -> ToolOutput:  # noqa: ARG001
+    saved, known = await kept(within.scope)
     if (wrong := objection(arguments, saved, known)) is not None:
         raise FalseReceipt(wrong)
     why = shorten(clean(arguments.why), WHY_CHARS)
@@ -92,7 +92,7 @@ def given(run: RunState) -> str | None:
     return None
 
 
-RECEIPT: Final[Tool[Keeping, MemoryReceipt]] = Tool(
+RECEIPT: Final[Tool[PersistenceScope, MemoryReceipt]] = Tool(
     NAME,
     "Say which memories you saved, or that there was nothing. Ends your task.",
     MemoryReceipt,

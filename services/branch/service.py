@@ -9,9 +9,9 @@ from typing import Any
 
 from schemas.channel import BranchConcluded, ChannelEvent
 from schemas.run import RunEnded, RunWaiting
-from services.branch import keeping, persistence, receipt
-from services.branch.keeping import Keeping
+from services.branch import persistence, receipt, sources
 from services.branch.scope import Scope
+from services.branch.sources import PersistenceScope
 from services.branch.tools import TOOLS, worker_of
 from services.runtime import prompts
 from services.runtime.agents import Agent
@@ -39,8 +39,10 @@ class Branches(RunService[Any]):
         super().__init__(parts)
         self._pool = pool
         self._sections = prompts.load("services.branch", "branch.md")
-        self._keeping_sections = prompts.load("services.branch", "persistence.md")
-        self._keeping = persistence.profile_of(parts.profile, settings or PersistenceSettings())
+        self._persistence_sections = prompts.load("services.branch", "persistence.md")
+        self._persistence_profile = persistence.profile_of(
+            parts.profile, settings or PersistenceSettings()
+        )
 
     async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[Any]:  # noqa: ARG002
         """Return how to drive a branch: on the conversation as it was at the fork."""
@@ -78,20 +80,20 @@ class Branches(RunService[Any]):
         since, until = fork.unsaved.since, request.seq - 1
         log = self._with.writer.log
         events = log.read(str(request.subject), after=since, until=until, fresh=True)
-        said = keeping.lines([recorded async for recorded in events])
+        said = sources.lines([recorded async for recorded in events])
 
         async def context() -> Context:
             bodies = self._with.equipment.bodies
             task = Message(role="user", content=f"[task] {await shown(request.task, bodies)}")
             return Context(
-                system=prompts.system_prompt(agent, self._keeping_sections),
-                history=(*await keeping.messages(fork, said, bodies), task),
+                system=prompts.system_prompt(agent, self._persistence_sections),
+                history=(*await sources.messages(fork, said, bodies), task),
                 at=request.forked_at,
                 note=prompts.time_note(self._with.writer.clock),
             )
 
-        scope_of_it = Keeping(scope, keeping.sources(said))
-        return Plan(persistence.TOOLS, scope_of_it, context, self._keeping)
+        within = PersistenceScope(scope, sources.sources(said))
+        return Plan(persistence.TOOLS, within, context, self._persistence_profile)
 
     def conclusion(self, run: RunState, ended: RunEnded) -> ChannelEvent:
         """Return what the conversation is told."""

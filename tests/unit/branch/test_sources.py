@@ -5,7 +5,7 @@ from functools import reduce
 import pytest
 
 from schemas.channel import Person
-from services.branch.keeping import BEFORE, LINE_BYTES, MOST, lines, messages, sources
+from services.branch.sources import BEFORE, LINE_BYTES, MOST, lines, messages, sources
 from services.runtime.conversation import Conversation, evolve
 from tests.support.builders import (
     ANA,

@@ -35,7 +35,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class PersistenceScope:
     """What every tool of a persistence branch is handed."""
 
     scope: Scope
