@@ -5,17 +5,18 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from schemas import channel, config, dead, memory, run
+from schemas import channel, config, dead, memory, people, run
 from schemas.base import Event
 from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
 from schemas.dead import DeadEvent
 from schemas.envelope import Envelope
 from schemas.memory import MemoryEvent
+from schemas.people import PeopleEvent
 from schemas.run import RunEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
-AnyEvent: TypeAlias = ChannelEvent | RunEvent | MemoryEvent | ConfigEvent | DeadEvent
+AnyEvent: TypeAlias = ChannelEvent | RunEvent | MemoryEvent | ConfigEvent | DeadEvent | PeopleEvent
 
 MODULES: Final[dict[ModuleType, Any]] = {
     channel: ChannelEvent,
@@ -23,6 +24,7 @@ MODULES: Final[dict[ModuleType, Any]] = {
     memory: MemoryEvent,
     config: ConfigEvent,
     dead: DeadEvent,
+    people: PeopleEvent,
 }
 """Each module of events to its union, in the order of the catalogue."""
 

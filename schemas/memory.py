@@ -3,7 +3,7 @@
 Subject:  evt.{tenant}.{agent}._._.memory._
 Order:    memory_saved, then memory_touched and memory_linked in any number; at most one
           memory_saved that replaces it; at most one memory_forgotten
-Writer:   services.branch, and people through the api and the command line
+Writer:   services.branch, and people through the command line; all through services.memory
 """
 
 from typing import Annotated, Literal, TypeAlias

@@ -37,6 +37,7 @@ def build(process: Process) -> Mapping[str, Loop]:
             default_model=process.choice.model,
         ),
         process.pool,
+        process.embedder,
         process.config.persistence,
     )
     occasions = Occasions(

@@ -6,6 +6,7 @@ Nothing in what it reads can make it delete, search elsewhere or start work: it 
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
+import msgspec
 from msgspec import Meta
 
 from services.branch import receipt
@@ -53,7 +54,9 @@ async def _save(within: PersistenceScope, key: str, arguments: MemorySaveFrom) -
         )
     source = sources[number - 1]
     speaker = source.person or within.scope.speaker
-    return await _SAVE.run(replace(within.scope, source=source.id, speaker=speaker), key, arguments)
+    fork = msgspec.structs.replace(within.scope.fork, speaker=speaker)  # whose memory it is
+    scope = replace(within.scope, source=source.id, speaker=speaker, fork=fork)
+    return await _SAVE.run(scope, key, arguments)
 
 
 TOOLS: Final[tuple[Tool[PersistenceScope, Any], ...]] = (

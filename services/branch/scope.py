@@ -4,11 +4,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from projections import positions
+from projections.memories import Memory
 from schemas.base import EventId, RunId
 from schemas.channel import ChannelEvent, Person
 from schemas.memory import MemoryEvent
+from schemas.run import ToolReturned
 from schemas.subjects import Subject
+from services.memory import audience
+from services.memory.audience import Audience
+from services.memory.gate import Candidate, Neighbour
+from services.memory.heard import heard
+from services.memory.keeping import Keeper, Kept, Origin, memory_subject
+from services.memory.neighbours import Place
+from services.memory.people import People
+from services.runtime.conversation import Conversation
+from services.runtime.conversations import Conversations
 from services.runtime.database import Pool, using
+from services.runtime.embedding import Embedder
 from services.runtime.writer import Writer
 
 PATIENCE_S: Final = 2.0  # how long a recall waits for what was just saved to become readable
@@ -31,11 +43,82 @@ class Scope:
     turn: RunId | None
     pool: Pool
     writer: Writer
+    fork: Conversation
+    """The conversation as the branch sees it."""
+    system: str
+    """The branch's system prompt."""
+    conversations: Conversations
+    people: People
+    keeper: Keeper
+    embedder: Embedder | None = None
+    """None where nothing is found by meaning."""
+
+    @property
+    def place(self) -> Place:
+        """Whose memory it is."""
+        return Place(self.conversation.tenant, self.agent)
 
     @property
     def memory(self) -> str:
         """The subject of the agent's memories."""
-        return str(Subject(self.conversation.tenant, self.agent, entity="memory"))
+        return memory_subject(self.place)
+
+    async def audience(self) -> Audience:
+        """Return who hears what comes of this branch, and so what it may remember and recall."""
+        identities = await self.people.of(self.conversation.tenant)
+        return audience.of(self.fork, self.conversation, identities)
+
+    async def may_read(self, other: Subject) -> bool:
+        """Tell whether what was said in a conversation may be told in this one."""
+        if other == self.conversation:
+            return True
+        there = await self.conversations.newest(other)
+        identities = await self.people.of(self.conversation.tenant)
+        return (await self.audience()).may_read(audience.of(there, other, identities))
+
+    async def save(self, candidate: Candidate, key: str) -> Kept:
+        """Have the gate decide on a memory, once.
+
+        Raises:
+            NotWorthKeeping: says why.
+            DatabaseUnavailable, MemoryBehind: nothing was saved; it may be tried again.
+        """
+        shown = heard(self.fork, system=self.system, recalled=await self._recalled())
+        who = await self.audience()
+        return await self.keeper.save(
+            self.place, candidate, self._origin(key), heard=shown, ids_of_person=who.ids
+        )
+
+    async def correct(self, candidate: Candidate, wrong: Memory, key: str) -> Kept:
+        """Replace a memory that is wrong, once.
+
+        Raises:
+            Rejected: it is not valid any more.
+            DatabaseUnavailable, MemoryBehind: nothing was saved; it may be tried again.
+        """
+        who = await self.audience()
+        return await self.keeper.correct(
+            self.place,
+            candidate,
+            Neighbour(wrong.memory_id, wrong.kind, str(wrong.text), wrong.importance),
+            self._origin(key),
+            valid=wrong.replaced_by is None and wrong.forgotten_at is None,
+            ids_of_person=who.ids,
+        )
+
+    def _origin(self, key: str) -> Origin:
+        return Origin(key, since=self.since, cause=self.source, turn=self.turn)
+
+    async def _recalled(self) -> tuple[str, ...]:
+        """Return what the memories say that this run was shown so far, whoever drove it."""
+        shown: dict[str, None] = {}
+        journal = str(self.conversation.of("branch", self.run_id))
+        async for recorded in self.writer.log.read(journal, after=self.since, fresh=True):
+            if isinstance(recorded.event, ToolReturned):
+                shown |= dict.fromkeys(recorded.event.recalled)
+        if not shown:
+            return ()
+        return tuple(await self.keeper.known.texts(self.place, list(shown)))
 
     async def remember(self, event: MemoryEvent, id_: EventId) -> None:
         """Append to the agent's memories, once."""

@@ -13,12 +13,15 @@ from services.branch import persistence, receipt, sources
 from services.branch.scope import Scope
 from services.branch.sources import PersistenceScope
 from services.branch.tools import TOOLS, worker_of
+from services.memory.keeping import Keeper
+from services.memory.neighbours import Known, Projected
+from services.memory.people import People
 from services.runtime import prompts
 from services.runtime.agents import Agent
 from services.runtime.config import PersistenceSettings
-from services.runtime.conversation import Conversation
 from services.runtime.conversations import history, shown
 from services.runtime.database import Pool
+from services.runtime.embedding import Embedder
 from services.runtime.journal import Journal
 from services.runtime.model import Message
 from services.runtime.run_loop import Context
@@ -34,10 +37,19 @@ class Branches(RunService[Any]):
     request_types = frozenset({"branch_requested"})
 
     def __init__(
-        self, parts: RunParts, pool: Pool, settings: PersistenceSettings | None = None
+        self,
+        parts: RunParts,
+        pool: Pool,
+        embedder: Embedder | None = None,
+        settings: PersistenceSettings | None = None,
+        *,
+        known: Known | None = None,
     ) -> None:
         super().__init__(parts)
         self._pool = pool
+        self._embedder = embedder
+        self._keeper = Keeper(parts.writer, known or Projected(pool, embedder), embedder)
+        self._people = People(parts.writer.log)
         self._sections = prompts.load("services.branch", "branch.md")
         self._persistence_sections = prompts.load("services.branch", "persistence.md")
         self._persistence_profile = persistence.profile_of(
@@ -47,6 +59,8 @@ class Branches(RunService[Any]):
     async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[Any]:  # noqa: ARG002
         """Return how to drive a branch: on the conversation as it was at the fork."""
         fork = await self._with.conversations.up_to(request.subject, request.forked_at)
+        silent = request.purpose == "persistence"
+        sections = self._persistence_sections if silent else self._sections
         scope = Scope(
             run_id=request.run_id,
             conversation=request.subject,
@@ -57,15 +71,21 @@ class Branches(RunService[Any]):
             turn=request.turn,
             pool=self._pool,
             writer=self._with.writer,
+            fork=fork,
+            system=prompts.system_prompt(agent, sections),
+            conversations=self._with.conversations,
+            people=self._people,
+            keeper=self._keeper,
+            embedder=self._embedder,
         )
-        if request.purpose == "persistence":
-            return await self._persistence(request, agent, fork, scope)
+        if silent:
+            return await self._persistence(request, scope)
 
         async def context() -> Context:
             bodies = self._with.equipment.bodies
             task = Message(role="user", content=f"[task] {await shown(request.task, bodies)}")
             return Context(
-                system=prompts.system_prompt(agent, self._sections),
+                system=scope.system,
                 history=(*await history(fork, bodies), task),
                 at=request.forked_at,
                 note=prompts.time_note(self._with.writer.clock),
@@ -73,11 +93,9 @@ class Branches(RunService[Any]):
 
         return Plan(TOOLS, scope, context)
 
-    async def _persistence(
-        self, request: Request, agent: Agent, fork: Conversation, scope: Scope
-    ) -> Plan[Any]:
+    async def _persistence(self, request: Request, scope: Scope) -> Plan[Any]:
         """Return how to drive a persistence branch: on what was said since the last receipt."""
-        since, until = fork.unsaved.since, request.seq - 1
+        since, until = scope.fork.unsaved.since, request.seq - 1
         log = self._with.writer.log
         events = log.read(str(request.subject), after=since, until=until, fresh=True)
         said = sources.lines([recorded async for recorded in events])
@@ -86,8 +104,8 @@ class Branches(RunService[Any]):
             bodies = self._with.equipment.bodies
             task = Message(role="user", content=f"[task] {await shown(request.task, bodies)}")
             return Context(
-                system=prompts.system_prompt(agent, self._persistence_sections),
-                history=(*await sources.messages(fork, said, bodies), task),
+                system=scope.system,
+                history=(*await sources.messages(scope.fork, said, bodies), task),
                 at=request.forked_at,
                 note=prompts.time_note(self._with.writer.clock),
             )

@@ -68,6 +68,9 @@ AGENT: Final = flag("--agent", help="which agent (default: main)", default="main
 LIMIT: Final = flag(
     "--limit", help="at most so many (default: 50)", type=int, default=50, metavar="N"
 )
+PERSON: Final = flag(
+    "--person", help="of this person alone: portal:ana, or ana; linked ids included", metavar="P"
+)
 KINDS: Final = (
     *("fact", "preference", "decision", "identity", "event", "observation", "goal", "todo"),
 )
@@ -77,6 +80,7 @@ GROUPS: Final = {
     "dead": "turns and deliveries that were given up",
     "config": "the configuration",
     "agent": "the agents there are",
+    "person": "who is who across platforms",
 }
 
 COMMANDS: Final = (
@@ -138,6 +142,8 @@ COMMANDS: Final = (
             ),
             AGENT,
             flag("--author", help="who speaks (default: your login name)", metavar="NAME"),
+            switch("--group", help="several people talk there: memory is shared with all of them"),
+            switch("--private", help="a group whose memories stay in it"),
             flag(
                 "--timeout",
                 help="with -m or a pipe: seconds until the conversation must have settled "
@@ -226,8 +232,22 @@ COMMANDS: Final = (
                 type=float,
                 metavar="X",
             ),
+            flag(
+                "--scope",
+                help="who may see it (default: agent, which is whoever speaks with the agent)",
+                default="agent",
+                choices=("person", "channel", "agent", "tenant"),
+            ),
+            flag(
+                "--person",
+                help="whom it comes from (default: you): portal:ana, or ana",
+                metavar="P",
+            ),
+            flag("--conversation", help="with --scope channel: which one", metavar="ADAPTER/C"),
             AGENT,
         ),
+        "It passes the same gate as what an agent saves: what is known already is not saved twice, "
+        "and what it contradicts is replaced.",
     ),
     Command(
         "memory recall",
@@ -245,19 +265,86 @@ COMMANDS: Final = (
         "memory list",
         "list memories, newest first",
         "memory:listing",
-        (flag("--kind", help="one kind only", choices=KINDS), AGENT, LIMIT),
+        (
+            flag("--kind", help="one kind only", choices=KINDS),
+            PERSON,
+            switch("--all", help="also what a newer memory has replaced"),
+            AGENT,
+            LIMIT,
+        ),
+    ),
+    Command(
+        "memory correct",
+        "say how a memory is right",
+        "memory_change:correct",
+        (
+            Argument(("id",), "its id, or the beginning of it", metavar="ID"),
+            Argument(("text",), "one self-contained statement", metavar="TEXT"),
+            PERSON,
+            AGENT,
+        ),
+        "The new memory replaces the old one, which stays in the history.",
+    ),
+    Command(
+        "memory eval",
+        "measure how well recall finds, on a set of your own",
+        "memory_eval:evaluate",
+        (
+            Argument(("file",), "JSON lines, each one set", Path, metavar="FILE"),
+            flag("--k", help="how many hits count", type=int, default=10, metavar="N"),
+        ),
+        'A line is {"memories": [{"id", "text", "at", "person"}], "queries": [{"text", "relevant": '
+        "[ids]}]}. Prints recall@k, mean reciprocal rank and latency for hybrid, vector-only and "
+        "text-only recall. It uses tables of its own and removes them, and needs nothing to run.",
+        ("penstock memory eval docs/retrieval-set.jsonl --k 10",),
     ),
     Command(
         "memory forget",
         "forget a memory",
-        "memory:forget",
+        "memory_change:forget",
         (
-            Argument(("id",), "its id, or the beginning of it", metavar="ID"),
+            Argument(("id",), "its id, or the beginning of it", metavar="ID", repeat="?"),
             flag("--reason", help="why", default="", metavar="TEXT"),
+            PERSON,
+            switch("--all", help="with --person: all that is remembered of that person"),
             AGENT,
         ),
         "The memory is no longer recalled. The log keeps that it once was.",
+        ("penstock memory forget --person slack:U123 --all",),
     ),
+    Command(
+        "memory export",
+        "print all that is remembered of a person",
+        "memory_export:export",
+        (
+            flag(
+                "--person",
+                help="whom (default: you): portal:ana, or ana; linked ids included",
+                metavar="P",
+            ),
+            AGENT,
+        ),
+        "Markdown, or JSON with --json. What was replaced is in it, what was forgotten is not.",
+        ("penstock memory export --person ana > ana.md",),
+    ),
+    Command(
+        "person link",
+        "say that two ids are one person",
+        "person:link",
+        (
+            Argument(("person",), "an id, as in slack:U123", metavar="PERSON"),
+            Argument(("same_as",), "the id that stands for the person", metavar="SAME_AS"),
+        ),
+        "From then on, what is remembered under one id is known under the other.",
+        ("penstock person link slack:U123 portal:ana",),
+    ),
+    Command(
+        "person unlink",
+        "make an id a person of its own again",
+        "person:unlink",
+        (Argument(("person",), "an id, as in slack:U123", metavar="PERSON"),),
+    ),
+    Command("person list", "list who has spoken, and who is the same", "person:listing"),
     Command(
         "rebuild",
         "build read models anew from the log",

@@ -24,6 +24,7 @@ from services.errors import Permanent, ServiceError, Transient
 from services.projector.applying import Member, family, take_in
 from services.projector.compare import compare
 from services.projector.feed import batched
+from services.projector.indexing import Indexer
 from services.projector.pack import Pack
 from services.projector.rebuild import rebuild
 from services.projector.source import LogSource
@@ -60,11 +61,13 @@ class Projector:
         pool: Pool,
         *,
         projections: Sequence[Projection] = PROJECTIONS,
+        indexer: Indexer | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._log = event_log
         self._pool = pool
         self._projections = projections
+        self._indexer = indexer
         self._clock = clock or SystemClock()
         self._joining: list[Member] = []
         self._late: set[asyncio.Task[None]] = set()
@@ -144,8 +147,12 @@ class Projector:
             async for batch in batches:
                 while self._joining:
                     await pack.adopt(self._joining.pop())
+                    if self._indexer:
+                        self._indexer.start_over()
                 if batch:
                     await pack.write(batch)
+                    if self._indexer:
+                        self._indexer.on_written(batch)
                     continue
                 silences += 1
                 if silences % COMPARE_EVERY == 0:

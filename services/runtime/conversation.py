@@ -105,6 +105,10 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     retriggers: int = 0
     """Turns since a person last spoke."""
     group: bool = False
+    private: bool = False
+    """Whether it is a group that only its members can read."""
+    shared: bool = False
+    """Whether it ever was a group, or more than one person has spoken: nobody's own any more."""
     speaker: Person | None = None
     """Who spoke last."""
     seen: tuple[str, ...] = ()
@@ -231,9 +235,12 @@ def _receive(
     for attachment in message.attachments:
         label = f"[{message.author.name} attached {attachment.name}] "
         state = _add(state, recorded, "user", label, attachment.body, keep)
+    another = state.speaker is not None and state.speaker.id != message.author.id
     return replace(
         _noticed(state, recorded),
         group=message.group,
+        private=message.private,
+        shared=state.shared or message.group or another,
         speaker=message.author,
         seen=(*state.seen, message.message_id)[-SEEN:],
         unhandled=(*state.unhandled, trigger),

@@ -36,7 +36,7 @@ class Intake:
     bodies: BodyStore
     agents: Agents
 
-    async def message(
+    async def message(  # noqa: PLR0913 - what a message has
         self,
         to: Subject,
         *,
@@ -44,6 +44,7 @@ class Intake:
         text: str,
         message_id: str | None = None,
         group: bool = False,
+        private: bool = False,
         attachments: tuple[Attachment, ...] = (),
     ) -> Receipt:
         """Put a message on the log; the same `message_id` again is the same message.
@@ -54,6 +55,7 @@ class Intake:
             text: What.
             message_id: The platform's id, or whatever makes a retry recognisable.
             group: Whether several people talk there.
+            private: Whether that is a group that only its members can read.
             attachments: Files, already in the object store.
 
         Raises:
@@ -79,6 +81,7 @@ class Intake:
             text=await content(self.bodies, body),
             group=group,
             attachments=attachments,
+            private=private,
         )
         id_ = ids.derived("message", subject, message_id)
         envelope = self.writer.seal(event, id=id_, actor=f"person:{author.id}")

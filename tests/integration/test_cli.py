@@ -154,11 +154,79 @@ def test_a_person_can_save_find_and_forget_a_memory(penstock):
     assert penstock.run("memory", "forget", saved["memory_id"]).code == 1
 
 
+def test_what_one_person_said_alone_no_other_person_is_told(penstock):
+    asked = ("chat", "--author", "stranger", "-m", "when is our release day?")
+    said = penstock.run(*asked, "--conversation", "strangers")
+    assert said.code == 0
+    assert "Thursday" not in said.out
+    in_public = penstock.run("chat", "-m", asked[-1], "--conversation", "public", "--group")
+    assert "Thursday" not in in_public.out
+
+
+def test_a_person_asks_what_is_known_and_corrects_and_forgets_it(penstock):
+    def chat(text):
+        return penstock.run("chat", "--author", "eve", "--conversation", "eves", "-m", text).out
+
+    chat("remember that the wifi password is swordfish")
+    assert "swordfish" in chat("what do you know about me?")
+    assert "Corrected" in chat("actually, the wifi password is herring")
+    about = chat("what do you know about me?")
+    assert "herring" in about
+    assert "swordfish" not in about
+    assert "Forgotten" in chat("forget that the wifi password is herring")
+    assert "I remember nothing of you" in chat("what do you know about me?")
+    assert "herring" not in penstock.run("memory", "list", "--person", "eve").out
+    assert "swordfish" in penstock.run("memory", "list", "--person", "eve", "--all").out
+
+
+def test_the_gate_holds_at_the_command_line_too(penstock):
+    first = penstock.run("memory", "save", "The lift is in repair.", "--json").document
+    again = penstock.run("memory", "save", "the lift is in repair", "--json").document
+    assert again["memory_id"] == first["memory_id"]
+    denied = penstock.run("memory", "save", "The lift is not in repair.", "--json").document
+    assert denied["replaces"] == [{"memory_id": first["memory_id"], "why": "contradiction"}]
+
+
+def test_what_is_remembered_of_a_person_can_be_listed_corrected_exported_and_forgotten(penstock):
+    of = ("--person", "flo")
+    for text in ("Flo likes tea.", "Flo lives in Bern."):
+        saved = penstock.run("memory", "save", text, *of, "--scope", "person", "--json").document
+    assert penstock.run("memory", "correct", saved["memory_id"], "x", "--person", "eve").code == 1
+    right = penstock.run("memory", "correct", saved["memory_id"], "Flo lives in Basel.", *of)
+    assert right.code == 0, right.err
+    listed = penstock.run("memory", "list", *of, "--json").document
+    assert [one["text"] for one in listed] == ["Flo lives in Basel.", "Flo likes tea."]
+    markdown = penstock.run("memory", "export", *of).out
+    assert "# What is remembered of portal:flo" in markdown
+    assert "## No longer valid\n\n- Flo lives in Bern." in markdown
+    exported = penstock.run("memory", "export", *of, "--json").document
+    assert [one["replaced_by"] is None for one in exported["memories"]] == [True, False, True]
+    assert penstock.run("memory", "forget", *of).code == 1
+    assert penstock.run("memory", "forget", *of, "--all").code == 0
+    assert "Nothing." in penstock.run("memory", "export", *of).out
+
+
+def test_people_are_linked_across_platforms(penstock):
+    linked = penstock.run("person", "link", "slack:G1", "portal:gil", "--json").document
+    assert linked == {"person": "portal:gil", "ids": ["portal:gil", "slack:G1"]}
+    of_slack = ("--person", "slack:G1", "--scope", "person")
+    assert penstock.run("memory", "save", "Gil plays the cello.", *of_slack).code == 0
+    said = penstock.run(
+        *("chat", "--author", "gil", "--conversation", "gils", "-m", "what does Gil play?")
+    )
+    assert "cello" in said.out
+    assert "slack:G1" in penstock.run("person", "list").out
+    assert penstock.run("person", "unlink", "slack:G1").code == 0
+    assert "own" in penstock.run("person", "unlink", "slack:G1").out
+    assert "cello" not in penstock.run("memory", "list", "--person", "gil").out
+    assert penstock.run("person", "link", "gil", "portal:gil").code == 1
+
+
 def test_read_models_can_be_checked_and_rebuilt(penstock):
     checked = penstock.run("rebuild", "--check", "--json")
     assert checked.code == 0, checked.out
     assert {each["name"]: each["different"] for each in checked.document} == dict.fromkeys(
-        ["archive", "conversations", "runs", "memories", "agents", "dead_letters"], 0
+        ["archive", "conversations", "runs", "memories", "agents", "dead_letters", "people"], 0
     )
     assert penstock.run("rebuild", "memories").code == 0
     assert penstock.run("rebuild").code == 2

@@ -175,6 +175,7 @@ async def test_what_was_said_in_one_conversation_is_known_in_another(new_portal)
         assert not {name for name in stream.names if name.startswith(("branch", "run"))}
     (saved,) = await events(MemorySaved, memory)
     assert (saved.text, saved.person) == ("Our staging server is called Heron.", "portal:ana")
+    assert saved.scope == "person"  # nobody else has heard it
     (request,) = await events(BranchRequested, channel)
     (concluded,) = await events(BranchConcluded, channel)
     assert request.purpose == "persistence"
@@ -183,3 +184,8 @@ async def test_what_was_said_in_one_conversation_is_known_in_another(new_portal)
     assert (await portal.state("lounge"))["runs"] == []
     heard = await portal.settled("elsewhere", "what is our staging server called?")
     assert any("Heron" in event.data.get("text", "") for event in heard if event.name == "reply")
+    question = await portal.say("stranger", "what is our staging server called?", author="ben")
+    async with portal.stream("stranger", after=question.json()["seq"] - 1) as stream:
+        await stream.until("branch_concluded")
+        await stream.until("settled")
+        assert "Heron" not in str([event.data for event in stream.heard])

@@ -282,5 +282,6 @@ def environment(nats_url: str, database_url: str, data_dir: Path, **more: str) -
         "PENSTOCK_DATA_DIR": str(data_dir),
         "PENSTOCK_LOG_FORMAT": "json",
         "PENSTOCK_PERSISTENCE_ENABLED": "false",  # nothing happens that the test did not ask for
+        "PENSTOCK_EMBEDDINGS_FETCH": "false",
         **more,
     }

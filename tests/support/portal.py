@@ -164,6 +164,7 @@ async def opened_portal(
         "PENSTOCK_PORT": str(choose()),
         "PENSTOCK_CHANNEL_RETRIGGER_DEBOUNCE_MS": "20",
         "PENSTOCK_PERSISTENCE_ENABLED": "false",  # nothing happens that the test did not ask for
+        "PENSTOCK_EMBEDDINGS_FETCH": "false",
         **variables,
     }
     config = settings.load(environ=environment)

@@ -175,7 +175,12 @@ class Replica:
                 default_model="scripted/one",
             )
         )
-        self.branches = Branches(parts("branch", BRANCH), None, shared.persistence)
+        self.branches = Branches(
+            parts("branch", BRANCH),
+            pool=None,
+            settings=shared.persistence,
+            known=NothingProjected(),
+        )
         self.occasions = Occasions(
             Writer(self.log, shared.clock, "branch"), self.conversations, None, shared.persistence
         )
@@ -219,6 +224,19 @@ class Replica:
             "worker_control": (cancels, self.workers.handle_cancel),
             "persistence": (frozenset(), self._look),  # a loop, which nothing is delivered to
         }
+
+
+class NothingProjected:
+    """A read model of memories that has not begun: all is to be read from the log."""
+
+    async def position(self) -> int:
+        return 0
+
+    async def near(self, place, candidate, ids) -> list:
+        return []
+
+    async def texts(self, place, memory_ids) -> list[str]:
+        return []
 
 
 class NoStatuses:

@@ -40,6 +40,7 @@ from schemas.memory import (
     MemoryTouched,
     Replaced,
 )
+from schemas.people import PersonLinked, PersonUnlinked
 from schemas.run import (
     ContextTrimmed,
     InputReceived,
@@ -100,8 +101,11 @@ class Story:
     def go_on(self) -> None:
         """Let one thing happen."""
         self.random.choices(
-            (self._conversation, self._memory, self._agent, self._dead, self._damage),
-            weights=(90, 5, 1, 1, 1),
+            (
+                *(self._conversation, self._memory, self._agent),
+                *(self._dead, self._damage, self._person),
+            ),
+            weights=(90, 5, 1, 1, 1, 1),
         )[0]()
 
     def recorded(self) -> list[Recorded]:
@@ -154,6 +158,7 @@ class Story:
             scope=self.random.choice(("person", "channel", "agent", "tenant")),
             person=self.random.choice((None, "portal:ana")),
             conversation=self.random.choice((None, "portal/general")),
+            valid_from=self.random.choice((None, START)),
             replaces=self.random.choice(((), tuple(replaced))),
         )
         self.add(subject, saved)
@@ -178,6 +183,14 @@ class Story:
             self.add(subject, DeliveryParked(**where, reason=self.random.choice(TEXTS)))
         else:
             self.add(subject, DeliveryRetried(**where))
+
+    def _person(self) -> None:
+        subject = Subject(self.random.choice(TENANTS), entity="people")
+        one, other = self.random.sample(("portal:ana", "slack:U1", "discord:7"), 2)
+        if self.random.random() < 0.3:
+            self.add(subject, PersonUnlinked(person=one))
+        else:
+            self.add(subject, PersonLinked(person=one, same_as=other))
 
     def _damage(self) -> None:
         subject = str(self.random.choice(self.conversations).subject.channel)
@@ -382,6 +395,7 @@ class Run:
                         status=status,
                         output=self.story.text(),
                         duration_ms=5,
+                        recalled=self._recalled(),
                     )
                     self.add(returned)
             case 4:
@@ -389,6 +403,10 @@ class Run:
             case _:
                 noted = Noted(run_id=run_id, kind="nudge", text="go on")
                 self.add(self.random.choice((noted, ContextTrimmed(run_id=run_id, dropped=3))))
+
+    def _recalled(self) -> tuple[MemoryId, ...]:
+        known = [id_ for _, id_ in self.story.memories[-3:]]
+        return tuple(known) if self.random.random() < 0.2 else ()
 
     def _end(self) -> bool:
         outcome = self.random.choice(("succeeded", "failed", "timed_out"))

@@ -48,6 +48,20 @@ class NewMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     author: Author
     text: str
     id: Key | None = None
+    group: Annotated[
+        bool,
+        Meta(
+            description="True where several people talk. What is remembered there is the agent's, "
+            "for whoever asks; what it knows of a person from elsewhere stays out of it."
+        ),
+    ] = False
+    private: Annotated[
+        bool,
+        Meta(
+            description="True in a group that only its members can read: what is remembered there "
+            "stays there."
+        ),
+    ] = False
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -79,6 +93,8 @@ async def send_message(data: JSONBody[NewMessage], place: Place, process: Parts)
         author=Person(id=f"{ADAPTER}:{author}", name=author),
         text=data.text,
         message_id=data.id,
+        group=data.group,
+        private=data.private,
     )
     return Receipt(event_id=receipt.event_id, seq=receipt.seq)
 

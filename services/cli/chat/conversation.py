@@ -1,5 +1,6 @@
 """One conversation, spoken to over the HTTP interface."""
 
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
@@ -12,17 +13,28 @@ from services.errors import Rejected
 from services.runtime import ids, instance
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - where others listen, not we
+Kind = Literal["direct", "group", "private"]
+"""Who else is there: nobody, whoever comes, or the members of a group."""
 AMBIGUOUS = 5  # active runs named when an id fits several
 
 
 class Conversation:
     """What a person can do in a conversation."""
 
-    def __init__(self, client: Client, agent: str, name: str, author: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        agent: str,
+        name: str,
+        author: str,
+        *,
+        kind: Kind = "direct",
+    ) -> None:
         self.client = client
         self.agent = agent
         self.name = name
         self.author = author
+        self.kind = kind
         self.path = f"/api/v1/agents/{quote(agent, safe='')}/conversations/{quote(name, safe='')}"
 
     def say(self, text: str, message_id: str) -> int:
@@ -32,7 +44,9 @@ class Conversation:
             Unreachable: it is not known whether it arrived; send it again with the same id.
             Rejected: it was refused, and why.
         """
-        body = {"author": self.author, "text": text, "id": message_id}
+        body: dict[str, object] = {"author": self.author, "text": text, "id": message_id}
+        if self.kind != "direct":
+            body |= {"group": True, "private": self.kind == "private"}
         return int(self.client.post(f"{self.path}/messages", body)["seq"])
 
     def state(self) -> State:

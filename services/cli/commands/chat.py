@@ -17,13 +17,19 @@ class Chat(Options):
     conversation: str = "terminal"
     agent: str = "main"
     author: str | None = None
+    group: bool = False
+    private: bool = False
     timeout: float = 300.0
 
 
 def chat(options: Chat) -> int:
     """Talk until there is nothing more to say."""
     conversation = Conversation(
-        client_of(options), options.agent, options.conversation, options.author or login()
+        client_of(options),
+        options.agent,
+        options.conversation,
+        options.author or login(),
+        kind="private" if options.private else "group" if options.group else "direct",
     )
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     exchange = Exchange(

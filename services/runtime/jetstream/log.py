@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -108,7 +109,7 @@ class JetStreamLog:
         except JetStreamRefused as refused:
             if refused.error.err_code not in MOVED | {ALREADY_IN_BATCH}:
                 raise
-        return await self._look(appends[-1])
+        return await self._look(_behind(appends))
 
     async def _send_batch(self, appends: Sequence[Append]) -> Msg:
         batch = {"Nats-Batch-Id": ids.new()}
@@ -340,6 +341,13 @@ def _headers(envelope: Envelope, expected: int | None = None) -> dict[str, str]:
     if envelope.traceparent is not None:
         headers["traceparent"] = envelope.traceparent
     return headers
+
+
+def _behind(appends: Sequence[Append]) -> Append:
+    """Return the last of a batch, to be looked for no further back than its subject was then."""
+    last = appends[-1]
+    expected = (each.expected for each in appends if each.subject == last.subject)
+    return replace(last, expected=next((seq for seq in expected if seq is not None), None))
 
 
 def _body(envelope: Envelope) -> bytes:

@@ -44,6 +44,18 @@ class ListMemories:
 
 
 @dataclass(frozen=True, slots=True)
+class AboutMe:
+    """What do you know about me?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Correct:
+    """It is not as you remember it, but like this."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchTalk:
     """What did we say about this?"""
 
@@ -150,6 +162,8 @@ Intent: TypeAlias = (
     | Remember
     | Recall
     | ListMemories
+    | AboutMe
+    | Correct
     | SearchTalk
     | Forget
     | RunCommand

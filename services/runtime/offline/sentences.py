@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Final
 
 from services.runtime.offline.intents import (
+    AboutMe,
     Cancel,
+    Correct,
     EditFile,
     Forget,
     Greet,
@@ -39,6 +41,7 @@ COMMANDS: Final = """
 """
 """First words that make `run WORD ...` a command without a colon or backticks."""
 
+_POINTERS: Final = ("it ", "that ", "this ", "you ", "they ", "there ", "thanks", "thank ")
 _ASKING: Final = ("when ", "where ", "who ", "how ", "why ")
 _POINTING: Final = "it that this the a worker workers branch task job run command please now one"
 
@@ -103,7 +106,9 @@ def _memory(groups: dict[str, str]) -> Intent | None:
 
 def _topic(groups: dict[str, str]) -> Intent:
     topic = groups["topic"].strip(" ?.!")
-    if topic.lower() in {"", "me", "us", "everything", "anything", "so far", "all"}:
+    if re.fullmatch(r"(?:about )?(?:me|myself)", topic, re.IGNORECASE):
+        return AboutMe()
+    if topic.lower() in {"", "us", "everything", "anything", "so far", "all"}:
         return ListMemories()
     return Recall(topic)
 
@@ -111,6 +116,12 @@ def _topic(groups: dict[str, str]) -> Intent:
 def _forget(groups: dict[str, str]) -> Intent:
     topic = re.sub(_LEAD, "", groups["topic"].strip(" ?.!"), flags=re.IGNORECASE)
     return Cancel("") if topic.lower() in {"it", "that", "this"} else Forget(topic)
+
+
+def _correct(groups: dict[str, str]) -> Intent | None:
+    content = groups["content"].strip()
+    says_what = not content.lower().startswith(_POINTERS)
+    return Correct(content) if says_what and not content.endswith("?") else None
 
 
 def _search(groups: dict[str, str]) -> Intent | None:
@@ -201,6 +212,12 @@ _WORK_RULES: Final = (
     ),
 )
 _MEMORY_RULES: Final = (
+    _rule(
+        r"(?:actually|correction|i meant|that(?:'s| is) (?:wrong|not right)|no)[,:;.]*\s+"
+        r"(?:it'?s not [^,.]{1,80}[,.] )?(?P<content>.{1,400}? (?:is|are|was|were|isn't|aren't)"
+        r" .{1,400})$",
+        _correct,
+    ),
     _rule(r"(?:do|did) you (?:still )?(?:remember|recall|know)\b(?P<topic>.*)", _topic),
     _rule(
         r"what (?:do|did|have) you (?:remember|know|memori[sz])\w*(?: about)?(?P<topic>.*)", _topic

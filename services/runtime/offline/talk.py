@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from services.runtime.offline import tasks
 from services.runtime.offline.intents import (
+    AboutMe,
     Cancel,
+    Correct,
     EditFile,
     Forget,
     Greet,
@@ -37,6 +39,7 @@ HELP: Final = (
     "You can say:\n"
     "- `remember that our release day is Thursday`\n"
     "- `when is our release day?`, `what do you remember?`, `forget that our release day ...`\n"
+    "- `what do you know about me?`, `actually, our release day is Friday`\n"
     "- `run: uname -s`, `list files`, `write hello to notes.txt`, `read notes.txt`\n"
     "- `status`, `cancel`, `start an interactive worker`, `tell the worker to run: ls`"
 )
@@ -116,7 +119,9 @@ def _told(result: Result) -> str:
 
 def _answer(plan: Plan, intent: Intent, author: str | None, running: Sequence[Running]) -> None:
     match intent:
-        case Remember() | Recall() | ListMemories() | SearchTalk() | Forget():
+        case (
+            Remember() | Recall() | ListMemories() | AboutMe() | Correct() | SearchTalk() | Forget()
+        ):
             _think(plan, intent, author)
         case RunCommand() | ListFiles() | ReadFile() | WriteFile() | EditFile():
             _work(plan, intent)
@@ -155,7 +160,7 @@ def _think(plan: Plan, intent: Intent, author: str | None) -> None:
     task = tasks.of_thought(intent)
     by = f" (said by {author})" if author else ""
     match intent:
-        case Remember():
+        case Remember() | Correct():
             line = "Noting that."
         case Forget():
             by, line = "", "Looking for it in memory."

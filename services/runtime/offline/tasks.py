@@ -7,6 +7,8 @@ import re
 from typing import Final
 
 from services.runtime.offline.intents import (
+    AboutMe,
+    Correct,
     EditFile,
     Forget,
     Intent,
@@ -29,6 +31,8 @@ EDIT: Final = "In the file "
 SAVE: Final = "Save this to memory: "
 ANSWER: Final = "Answer this from memory: "
 INVENTORY: Final = "Report what is in memory, newest first."
+ABOUT_ME: Final = "Report what is remembered of the person who asks."
+CORRECT: Final = "Correct in memory what this contradicts, or save it: "
 SEARCH: Final = "Search the conversations for this and report what was said: "
 FORGET: Final = "Find this in memory and delete it: "
 WAIT: Final = "Wait for instructions and carry out each one as it comes."
@@ -61,6 +65,10 @@ def of_thought(intent: Intent) -> str | None:
             return ANSWER + question
         case ListMemories():
             return INVENTORY
+        case AboutMe():
+            return ABOUT_ME
+        case Correct(content):
+            return CORRECT + content
         case SearchTalk(topic):
             return SEARCH + topic
         case Forget(topic):
@@ -79,18 +87,20 @@ def read(task: str) -> Intent:
         return EditFile(found[1], old, new)
     if head.startswith(WRITE):
         return WriteFile(head[len(WRITE) :], rest)
-    if task == INVENTORY:
-        return ListMemories()
+    if whole := _WHOLE.get(task):
+        return whole
     for prefix, make in _PREFIXES:
         if task.startswith(prefix):
             return make(task[len(prefix) :])
     return parse(task)
 
 
+_WHOLE: Final[dict[str, Intent]] = {INVENTORY: ListMemories(), ABOUT_ME: AboutMe()}
 _PREFIXES: Final = (
     (LIST, ListFiles),
     (READ, ReadFile),
     (SAVE, Remember),
+    (CORRECT, Correct),
     (ANSWER, Recall),
     (SEARCH, SearchTalk),
     (FORGET, Forget),

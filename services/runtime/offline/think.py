@@ -8,6 +8,8 @@ import msgspec
 
 from services.runtime.offline import tasks
 from services.runtime.offline.intents import (
+    AboutMe,
+    Correct,
     Forget,
     ListMemories,
     Recall,
@@ -55,7 +57,7 @@ def decide(transcript: Transcript, offered: Collection[str]) -> Step:
     task, author = _author(transcript.task)
     intent = tasks.read(task)
     outputs = {done.tool: done.output for done in transcript.done}
-    for looked in ("memory_recall", "channel_recall"):
+    for looked in ("memory_recall", "channel_recall", "memory_about"):
         if why := failure(outputs.get(looked, "")):
             return Step(text=f"I could not look that up: {why}")
     match intent:
@@ -63,8 +65,10 @@ def decide(transcript: Transcript, offered: Collection[str]) -> Step:
             return _remember(content, author, outputs, offered)
         case Recall(question):
             return _recall(question, author, outputs, offered)
-        case ListMemories():
-            return _inventory(outputs, offered)
+        case ListMemories() | AboutMe():
+            return _inventory(intent, outputs, offered)
+        case Correct(content):
+            return _correct(content, author, outputs, offered)
         case SearchTalk(topic):
             return _search(topic, outputs, offered)
         case Forget(topic):
@@ -112,13 +116,38 @@ def _recall(
     return call("memory_recall", query=query, limit=LISTED)
 
 
-def _inventory(outputs: dict[str, str], offered: Collection[str]) -> Step:
-    if "memory_recall" in outputs:
-        found = list(recalled(outputs["memory_recall"]))[:LISTED]
-        return Step(text=_quoted("In memory", found) if found else "My memory is empty.")
-    if "memory_recall" not in offered:
-        return Step(text="I cannot look into memory here.")
-    return call("memory_recall", query="everything", mode="recent", limit=LISTED)
+def _inventory(
+    intent: ListMemories | AboutMe, outputs: dict[str, str], offered: Collection[str]
+) -> Step:
+    """List what is remembered: all of it, or what came from whoever asks."""
+    if isinstance(intent, AboutMe):
+        look = call("memory_about", limit=LISTED)
+        heading, nothing = "I remember of you", "I remember nothing of you."
+    else:
+        look = call("memory_recall", query="everything", mode="recent", limit=LISTED)
+        heading, nothing = "In memory", "My memory is empty."
+    tool, _ = look.calls[0]
+    if tool in outputs:
+        found = list(recalled(outputs[tool]))[:LISTED]
+        return Step(text=_quoted(heading, found) if found else nothing)
+    return look if tool in offered else Step(text="I cannot look into memory here.")
+
+
+def _correct(
+    content: str, author: str | None, outputs: dict[str, str], offered: Collection[str]
+) -> Step:
+    """Replace the memory that is about the same, which is the words before `is`; else save."""
+    kept = _in_words_of(content, author)
+    if "memory_correct" in outputs:
+        why = failure(outputs["memory_correct"])
+        return Step(text=f"I could not correct that: {why}" if why else f"Corrected: {kept}")
+    subject = keywords(re.split(r"\b(?:is|are|was|were|isn't|aren't)\b", kept, maxsplit=1)[0])
+    if "memory_recall" not in outputs and {"memory_recall", "memory_correct"} <= set(offered):
+        return call("memory_recall", query=" ".join(subject) or kept, limit=LISTED)
+    wrong = _identified(outputs.get("memory_recall", ""), subject)
+    if wrong and "memory_save" not in outputs:
+        return call("memory_correct", memory_id=wrong, content=kept)
+    return _remember(content, author, outputs, offered)
 
 
 def _search(topic: str, outputs: dict[str, str], offered: Collection[str]) -> Step:

@@ -42,5 +42,6 @@ def test_names_are_for_ever():
         "memories",
         "agents",
         "dead_letters",
+        "people",
         "persistence",
     )

@@ -1,0 +1,79 @@
+"""Who is who, as the log says: people linked across platforms."""
+
+import asyncio
+
+from schemas.people import PeopleEvent, PersonLinked, PersonUnlinked
+from schemas.subjects import Subject
+from services.errors import Conflict, Rejected
+from services.memory.identities import Identities, evolve
+from services.runtime.event_log import EventLog
+from services.runtime.text import clean
+from services.runtime.writer import Writer
+
+
+def people_subject(tenant: str) -> str:
+    """Return the subject of a tenant's people."""
+    return str(Subject(tenant, entity="people"))
+
+
+class People:
+    """Reads who is who as far as it goes at each question; it is short and cached."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._known: dict[str, Identities] = {}
+        self._read: dict[str, int] = {}
+        self._reading = asyncio.Lock()
+
+    async def of(self, tenant: str) -> Identities:
+        """Return who is who, up to everything that was ever acknowledged."""
+        async with self._reading:
+            subject, after = people_subject(tenant), self._read.get(tenant, 0)
+            state = self._known.get(tenant, Identities())
+            async for recorded in self._log.read(subject, after=after, fresh=True):
+                self._read[tenant] = recorded.seq
+                if isinstance(recorded.event, PersonLinked | PersonUnlinked):
+                    state = evolve(state, recorded.event)
+            self._known[tenant] = state
+            return state
+
+
+async def link(writer: Writer, tenant: str, person: str, same_as: str) -> Identities:
+    """Make two ids one person, unless they are, and return who is who then."""
+    event = PersonLinked(person=_id(person), same_as=_id(same_as))
+    return await _change(writer, tenant, event)
+
+
+async def unlink(writer: Writer, tenant: str, person: str) -> Identities:
+    """Make an id a person of its own, unless it is, and return who is who then."""
+    return await _change(writer, tenant, PersonUnlinked(person=_id(person)))
+
+
+async def _change(writer: Writer, tenant: str, event: PeopleEvent) -> Identities:
+    subject = people_subject(tenant)
+    while True:
+        newest = await writer.log.last(subject, fresh=True)
+        there = await People(writer.log).of(tenant)
+        changed = evolve(there, event)
+        if changed == there:
+            return there
+        try:
+            await writer.log.append_if(subject, newest.seq if newest else 0, writer.seal(event))
+        except Conflict:
+            continue
+        return changed
+
+
+def _id(person: str) -> str:
+    """Return the id of a person.
+
+    Raises:
+        Rejected: it has no platform.
+    """
+    id_ = clean(person).strip()
+    platform, _, rest = id_.partition(":")
+    if not platform or not rest:
+        raise Rejected(
+            f"{person!r} is no person: write PLATFORM:ID, as in portal:ana or slack:U123"
+        )
+    return id_
