@@ -17,6 +17,7 @@ from projections import (
     dead_letters,
     memories,
     people,
+    persistence,
     positions,
     runs,
     vectors,
@@ -97,6 +98,7 @@ PROJECTIONS: Final = (
     _of(agents),
     _of(dead_letters),
     _of(people),
+    _of(persistence),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
 

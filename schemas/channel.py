@@ -3,7 +3,7 @@
 Subject:  evt.{tenant}.{agent}.{adapter}.{conversation}.channel._
 Order:    the conversation's own; at most one turn is open at any point of it
 Writer:   adapters and api (messages, retries), services.channel (turns and their effects),
-          services.branch and services.worker (what came back)
+          services.branch and services.worker (what came back; branches of persistence)
 """
 
 from typing import Literal, TypeAlias
@@ -87,7 +87,7 @@ class FileSent(Event, tag="file_sent"):
 
 
 class BranchRequested(Event, tag="branch_requested"):
-    """A turn asked for a line of thought on a fork of the conversation."""
+    """A line of thought on a fork of the conversation: a turn asked for it, or it was due."""
 
     run_id: RunId
     task: Content
@@ -158,6 +158,8 @@ class TurnCompleted(Event, tag="turn_completed"):
     outcome: Literal["replied", "skipped", "silent"] = "replied"
     """Skipped: the agent chose silence. Silent: it delegated or had nothing to say."""
     reason: str = ""
+    tool_calls: int = 0
+    """How many tools the turn called; many mean that there may be something to learn from it."""
 
 
 class TurnFailed(Event, tag="turn_failed"):

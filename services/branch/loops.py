@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from projections import runs
+from services.branch.occasions import Occasions
 from services.branch.service import Branches
 from services.runtime.process import Process
 from services.runtime.retries import Retries
@@ -36,14 +38,21 @@ def build(process: Process) -> Mapping[str, Loop]:
         ),
         process.pool,
         process.embedder,
+        process.config.persistence,
+    )
+    occasions = Occasions(
+        process.writer("branch"), process.conversations, process.pool, process.config.persistence
     )
     retries = Retries(
         branches.durable, branches.handlers, process.writer("branch"), process.stopping
     )
     sweep = Sweep("branch", process, branches.handle, runs.stalled)
-    return {
+    loops: dict[str, Loop] = {
         "branch": branches.run,
         "branch control": branches.control,
         "branch retries": retries.run,
         "branch sweep": sweep.run,
     }
+    if process.config.persistence.enabled:
+        loops["branch persistence"] = partial(occasions.run, process)
+    return loops

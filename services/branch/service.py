@@ -5,15 +5,20 @@ Emits:     the branch's steps, its conclusion, memory writes, at most one worker
 Never:     talks to people
 """
 
+from typing import Any
+
 from schemas.channel import BranchConcluded, ChannelEvent
 from schemas.run import RunEnded, RunWaiting
+from services.branch import persistence, receipt, sources
 from services.branch.scope import Scope
+from services.branch.sources import PersistenceScope
 from services.branch.tools import TOOLS, worker_of
 from services.memory.keeping import Keeper
 from services.memory.neighbours import Known, Projected
 from services.memory.people import People
 from services.runtime import prompts
 from services.runtime.agents import Agent
+from services.runtime.config import PersistenceSettings
 from services.runtime.conversations import history, shown
 from services.runtime.database import Pool
 from services.runtime.embedding import Embedder
@@ -24,7 +29,7 @@ from services.runtime.run_service import Plan, Request, RunParts, RunService
 from services.runtime.run_state import RunState
 
 
-class Branches(RunService[Scope]):
+class Branches(RunService[Any]):
     """Thinks; any number of replicas share the work."""
 
     kind = "branch"
@@ -36,6 +41,7 @@ class Branches(RunService[Scope]):
         parts: RunParts,
         pool: Pool,
         embedder: Embedder | None = None,
+        settings: PersistenceSettings | None = None,
         *,
         known: Known | None = None,
     ) -> None:
@@ -45,10 +51,16 @@ class Branches(RunService[Scope]):
         self._keeper = Keeper(parts.writer, known or Projected(pool, embedder), embedder)
         self._people = People(parts.writer.log)
         self._sections = prompts.load("services.branch", "branch.md")
+        self._persistence_sections = prompts.load("services.branch", "persistence.md")
+        self._persistence_profile = persistence.profile_of(
+            parts.profile, settings or PersistenceSettings()
+        )
 
-    async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[Scope]:  # noqa: ARG002
+    async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[Any]:  # noqa: ARG002
         """Return how to drive a branch: on the conversation as it was at the fork."""
         fork = await self._with.conversations.up_to(request.subject, request.forked_at)
+        silent = request.purpose == "persistence"
+        sections = self._persistence_sections if silent else self._sections
         scope = Scope(
             run_id=request.run_id,
             conversation=request.subject,
@@ -60,18 +72,20 @@ class Branches(RunService[Scope]):
             pool=self._pool,
             writer=self._with.writer,
             fork=fork,
-            system=prompts.system_prompt(agent, self._sections),
+            system=prompts.system_prompt(agent, sections),
             conversations=self._with.conversations,
             people=self._people,
             keeper=self._keeper,
             embedder=self._embedder,
         )
+        if silent:
+            return await self._persistence(request, scope)
 
         async def context() -> Context:
             bodies = self._with.equipment.bodies
             task = Message(role="user", content=f"[task] {await shown(request.task, bodies)}")
             return Context(
-                system=prompts.system_prompt(agent, self._sections),
+                system=scope.system,
                 history=(*await history(fork, bodies), task),
                 at=request.forked_at,
                 note=prompts.time_note(self._with.writer.clock),
@@ -79,13 +93,33 @@ class Branches(RunService[Scope]):
 
         return Plan(TOOLS, scope, context)
 
+    async def _persistence(self, request: Request, scope: Scope) -> Plan[Any]:
+        """Return how to drive a persistence branch: on what was said since the last receipt."""
+        since, until = scope.fork.unsaved.since, request.seq - 1
+        log = self._with.writer.log
+        events = log.read(str(request.subject), after=since, until=until, fresh=True)
+        said = sources.lines([recorded async for recorded in events])
+
+        async def context() -> Context:
+            bodies = self._with.equipment.bodies
+            task = Message(role="user", content=f"[task] {await shown(request.task, bodies)}")
+            return Context(
+                system=scope.system,
+                history=(*await sources.messages(scope.fork, said, bodies), task),
+                at=request.forked_at,
+                note=prompts.time_note(self._with.writer.clock),
+            )
+
+        within = PersistenceScope(scope, sources.sources(said))
+        return Plan(persistence.TOOLS, within, context, self._persistence_profile)
+
     def conclusion(self, run: RunState, ended: RunEnded) -> ChannelEvent:
         """Return what the conversation is told."""
         worker = worker_of(run.run_id) if "spawn_worker" in run.ok_tools else None
         return BranchConcluded(
             run_id=run.run_id,
             outcome=ended.outcome,
-            conclusion=ended.result or ended.reason or "No conclusion.",
+            conclusion=receipt.given(run) or ended.result or ended.reason or "No conclusion.",
             delegated_to=worker,
         )
 

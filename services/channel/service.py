@@ -355,6 +355,7 @@ class Channel:
                 handled=handled,
                 outcome="replied" if answered else silence,
                 reason=end.reason if isinstance(end, Finish) else "",
+                tool_calls=sum(len(line.tool_calls) for line in state.lines),
             )
         )
 

@@ -142,6 +142,81 @@ class BranchSettings(Struct, frozen=True, kw_only=True):
     ] = 900.0
 
 
+class PersistenceSettings(Struct, frozen=True, kw_only=True):
+    """Persistence: branches that save, by themselves and silently, what is worth keeping."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Whether they are requested at all. On: memory should not depend on "
+            "somebody asking for it."
+        ),
+    ] = True
+    messages: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Messages of people in one conversation after which it is looked through, "
+            "even while people go on. Twenty are about one subject.",
+        ),
+    ] = 20
+    idle_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=604_800,
+            description="Seconds of silence after which a conversation is looked through, where "
+            "something new was said in it. In a quarter of an hour people have gone elsewhere.",
+        ),
+    ] = 900.0
+    reflection_cooldown_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=604_800,
+            description="Seconds between two looks at one conversation because a worker succeeded "
+            "or a turn called ten tools or more. Work comes in bursts that teach the same thing.",
+        ),
+    ] = 3_600.0
+    min_messages: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Budget: new messages of people that any look must have before it, so that "
+            "there is never more than one model run for so many. One: nothing waits to be "
+            "remembered, and time alone never costs anything.",
+        ),
+    ] = 1
+    max_age_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=31_536_000,
+            description="Seconds after which what was said no longer leads to a look by itself. A "
+            "week outlasts any outage, and an imported year of talk is not paid for at once.",
+        ),
+    ] = 604_800.0
+    max_turns: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=100,
+            description="Model calls in one look. Ten are a recall, some saves and the receipt.",
+        ),
+    ] = 10
+    nudges: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10,
+            description="Reminders when the model ends without a receipt. Some models need one or "
+            "two; then the look counts as partial.",
+        ),
+    ] = 2
+
+
 class WorkerSettings(Struct, frozen=True, kw_only=True):
     """Workers: one task each, with tools."""
 
@@ -619,6 +694,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = None
     channel: ChannelSettings = ChannelSettings()
     branch: BranchSettings = BranchSettings()
+    persistence: PersistenceSettings = PersistenceSettings()
     worker: WorkerSettings = WorkerSettings()
     guard: GuardSettings = GuardSettings()
     models: ModelSettings = ModelSettings()
@@ -635,6 +711,8 @@ def conflicts(config: Config) -> Iterator[str]:
     ordered = [
         ("channel.coalesce_debounce_ms", "channel.coalesce_max_wait_ms"),
         ("branch.inactivity_timeout_s", "branch.timeout_s"),
+        ("persistence.min_messages", "persistence.messages"),
+        ("persistence.idle_s", "persistence.max_age_s"),
         ("worker.inactivity_timeout_s", "worker.timeout_s"),
         ("postgres.min_connections", "postgres.max_connections"),
         *((f"guard.{kind}.identical_warn", f"guard.{kind}.identical_block") for kind in KINDS),

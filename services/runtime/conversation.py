@@ -28,7 +28,9 @@ from schemas.channel import (
     WorkerReported,
     WorkerRequested,
 )
+from services.runtime import persistence
 from services.runtime.event_log import Recorded
+from services.runtime.persistence import Unsaved
 
 SEEN: Final = 1_000  # message ids remembered, so that a platform's repetition is not a new message
 FAILED: Final = 200  # given-up turns that can be tried again: a day of an outage in a busy room
@@ -113,13 +115,24 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     failed: tuple[tuple[RunId, tuple[Trigger, ...]], ...] = ()
     taken: tuple[Trigger, ...] = ()
     """Triggers of the last turn that ended, kept for a retry."""
+    unsaved: Unsaved = Unsaved()
+    """What nobody has looked through for what is worth keeping, and whether somebody does."""
 
     def run(self, run_id: str) -> ActiveRun | None:
-        """Return the active run of this id, or None."""
+        """Return the active run of this id, one that nobody is told of included, or None."""
+        silent = self.unsaved.branch
+        if silent is not None and silent.run_id == run_id:
+            return ActiveRun(
+                run_id=silent.run_id,
+                kind="branch",
+                task=persistence.TASK,
+                at=silent.at,
+                seq=silent.seq,
+            )
         return next((run for run in self.runs if run.run_id == run_id), None)
 
 
-def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
+def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
     state: Conversation, recorded: Recorded, *, keep: int = 200
 ) -> Conversation:
     """Fold one event of the channel stream.
@@ -152,6 +165,8 @@ def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
         case ReactionAdded(emoji=emoji):
             state = _effect(state, id_, answers=True)
             return _add(state, recorded, "user", "[you reacted with] ", emoji, keep)
+        case BranchRequested(purpose="persistence"):
+            return _noticed(state, recorded)
         case BranchRequested(run_id=run_id, task=task):
             state = _begin(
                 _effect(state, id_),
@@ -176,21 +191,27 @@ def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
         case InputRouted(run_id=run_id, text=text):
             state = _waiting(_effect(state, id_), run_id, waiting=False)
             return _add(state, recorded, "user", f"[you told worker {run_id}] ", text, keep)
+        case CancelRequested(run_id=run_id) if _is_silent(state, run_id):
+            return state
         case CancelRequested(run_id=run_id, reason=reason):
             state = _effect(state, id_)
             return _add(state, recorded, "user", f"[a stop was asked of {run_id}] ", reason, keep)
+        case BranchConcluded(run_id=run_id) if _is_silent(state, run_id):
+            return _noticed(state, recorded)
         case BranchConcluded(run_id=run_id, outcome=outcome, conclusion=text, delegated_to=worker):
             label = _label("branch", run_id, outcome)
             concluded = _conclude(state, recorded, run_id, label, text, keep)
             return concluded if worker is None else replace(concluded, unhandled=state.unhandled)
         case WorkerConcluded(run_id=run_id, outcome=outcome, result=text):
-            return _conclude(state, recorded, run_id, _label("worker", run_id, outcome), text, keep)
+            label = _label("worker", run_id, outcome)
+            concluded = _conclude(state, recorded, run_id, label, text, keep)
+            return concluded if concluded is state else _noticed(concluded, recorded)
         case WorkerReported(run_id=run_id, result=text) if state.run(run_id) is not None:
             state = _waiting(state, run_id, waiting=True)
             state = _add(state, recorded, "user", _label("worker", run_id, "waiting"), text, keep)
             return replace(state, unhandled=(*state.unhandled, Trigger(id=id_, at=at)))
         case TurnCompleted(handled=handled):
-            return _end_turn(state, handled)
+            return _noticed(_end_turn(state, handled), recorded)
         case TurnFailed(turn_id=turn_id, handled=handled):
             ended = _end_turn(state, handled)
             failed = (*ended.failed, (turn_id, ended.taken))[-FAILED:]
@@ -216,7 +237,7 @@ def _receive(
         state = _add(state, recorded, "user", label, attachment.body, keep)
     another = state.speaker is not None and state.speaker.id != message.author.id
     return replace(
-        state,
+        _noticed(state, recorded),
         group=message.group,
         private=message.private,
         shared=state.shared or message.group or another,
@@ -224,6 +245,16 @@ def _receive(
         seen=(*state.seen, message.message_id)[-SEEN:],
         unhandled=(*state.unhandled, trigger),
     )
+
+
+def _noticed(state: Conversation, recorded: Recorded) -> Conversation:
+    """Let the event count for what is still to be looked through."""
+    return replace(state, unsaved=persistence.evolve(state.unsaved, recorded))
+
+
+def _is_silent(state: Conversation, run_id: RunId) -> bool:
+    """Tell whether the run is the persistence branch, of which nobody is told."""
+    return state.unsaved.branch is not None and state.unsaved.branch.run_id == run_id
 
 
 def _add(

@@ -15,6 +15,10 @@ from services.runtime.run_state import RunState
 
 MICROSECONDS: Final = 1_000_000
 OVERFLOW_CUTS: Final = 2  # how often an overflowing context is cut before the run gives up
+REMINDER: Final = (
+    "[nudge] You ended without a tool call and without an outcome. Go on with the task, or call "
+    "set_status with kind `outcome` when it is done, blocked or impossible."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Profile:
     nudges: int = 0
     failures: int = 0
     """Model calls that may fail in a row before the run does."""
+    reminder: str = REMINDER
+    """What a nudge says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +100,6 @@ class Wait:
 
 
 Next: TypeAlias = CallModel | RunTool | RefuseTool | Nudge | CutContext | Finish | Wait
-
-REMINDER: Final = (
-    "[nudge] You ended without a tool call and without an outcome. Go on with the task, or call "
-    "set_status with kind `outcome` when it is done, blocked or impossible."
-)
 
 
 def decide(state: RunState, profile: Profile, *, now: int) -> Next:
@@ -168,7 +169,7 @@ def _after_text(state: RunState, profile: Profile) -> Next:
         text = state.lines[-1].text
         return Wait(text) if interactive else Finish("succeeded", text)
     if state.nudges < profile.nudges:
-        return Nudge(REMINDER)
+        return Nudge(profile.reminder)
     if state.last_text:
         return Finish("partial", state.last_text, "it stopped without saying how it came out")
     return Finish("failed", "", "the model gave no answer")

@@ -8,7 +8,7 @@ Never:     talks to people
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import structlog
 
@@ -64,6 +64,8 @@ class Request:
     parent: RunId | None
     interactive: bool
     forked_at: EventId | None
+    purpose: Literal["thought", "persistence"] = "thought"
+    """Branches only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Plan(Generic[S]):
     tools: Sequence[Tool[S, Any]]
     scope: S
     context: Callable[[], Awaitable[Context]]
+    profile: Profile | None = None
+    """How it behaves, where that differs from other runs of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,7 @@ class RunService(ABC, Generic[S]):
             plan = await self.plan(request, agent, journal)
             loop = RunLoop(
                 journal,
-                self._with.profile,
+                plan.profile or self._with.profile,
                 self._with.equipment,
                 model=await self._model(request.subject),
                 tools=plan.tools,
@@ -357,6 +361,7 @@ def _request(delivery: Delivery) -> Request:
     if not isinstance(event, BranchRequested | WorkerRequested):
         raise Permanent(f"{recorded.envelope.type} is not a request for a run")
     parent, interactive = recorded.envelope.turn, False
+    purpose = event.purpose if isinstance(event, BranchRequested) else "thought"
     if isinstance(event, WorkerRequested):
         parent, interactive = event.parent, event.interactive
     return Request(
@@ -369,4 +374,5 @@ def _request(delivery: Delivery) -> Request:
         parent=parent,
         interactive=interactive,
         forked_at=event.forked_at,
+        purpose=purpose,
     )

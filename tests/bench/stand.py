@@ -41,6 +41,7 @@ def environment(data_dir: Path, model_url: str | None = None) -> dict[str, str]:
         "PENSTOCK_LOG_LEVEL": "info",
         "PENSTOCK_EMBEDDINGS_FETCH": "false",
         "PYTHONPATH": str(ROOT),
+        "PENSTOCK_PERSISTENCE_ENABLED": "false",  # the model server knows one answer: a reply
     }
     if model_url is None:
         return variables | {"PENSTOCK_MODEL": "offline/rules"}

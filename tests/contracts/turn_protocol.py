@@ -1,7 +1,7 @@
 """The protocol of turns as a game against hypothesis.
 
 Whatever happens, every message is answered once, in order, by a turn that one replica owned at a
-time.
+time. Persistence branches come and go at any moment, one at a time, and nothing answers them.
 """
 
 from collections import Counter, defaultdict
@@ -23,10 +23,11 @@ from schemas.channel import (
 from schemas.run import ModelReturned
 from services.channel.service import TRIGGERS
 from services.errors import ModelUnavailable
+from services.runtime.config import PersistenceSettings
 from services.runtime.conversation import calls_for_turn
 from services.runtime.event_log import Recorded
-from tests.support.builders import ANA, BEN, branch_concluded, message
-from tests.support.game import INDEX, NUMBER, Game, folded
+from tests.support.builders import ANA, BEN, branch_concluded, cancel, message
+from tests.support.game import INDEX, NUMBER, STEPS, Game, folded
 from tests.support.replicas import Due, Replica
 from tests.support.scripted_model import calls, does, says
 
@@ -45,6 +46,7 @@ class TurnProtocol(Game):
     """Plays on the fake log; a subclass may bring another."""
 
     durables = {"channel": TRIGGERS}  # noqa: RUF012 - not changed
+    persistence = PersistenceSettings(messages=2, idle_s=1.0, reflection_cooldown_s=0)
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +82,25 @@ class TurnProtocol(Game):
         runs = self.state().runs
         self.append(branch_concluded(runs[which % len(runs)].run_id))
 
+    @precondition(lambda self: self.said)
+    @rule(replica=NUMBER, steps=STEPS)
+    def a_replica_looks_for_what_is_to_be_kept(self, replica, steps):
+        due = Due("persistence", self.events()[-1])
+        self.acknowledged.discard(due.key)  # a loop, to which nothing is delivered
+        self.run(self.start(due, self.replicas[replica], steps))
+
+    @precondition(lambda self: self.state().unsaved.branch)
+    @rule(outcome=st.sampled_from(["succeeded", "partial", "failed", "cancelled"]))
+    def a_persistence_branch_concludes(self, outcome):
+        run_id = self.state().unsaved.branch.run_id
+        if outcome == "cancelled":
+            self.append(cancel(run_id))
+        self.append(branch_concluded(run_id, outcome=outcome))
+
+    @rule()
+    def a_moment_passes(self):
+        self.shared.clock.advance(2)
+
     @precondition(lambda self: self.state().failed)
     @rule(which=INDEX)
     def a_person_asks_for_a_failed_turn_again(self, which):
@@ -98,6 +119,7 @@ class TurnProtocol(Game):
     def turns_are_as_they_should_be(self):
         if self.looks_often:
             check(self.events(), self.shared.stored_by)
+            check_looks(self.events())
 
     def teardown(self):
         try:
@@ -105,6 +127,7 @@ class TurnProtocol(Game):
             self.run(self.come_to_rest())
             events = self.events()
             check(events, self.shared.stored_by)
+            check_looks(events)
             state = folded(events)
             assert state.turn is None, f"a turn is still open: {state.turn}"
             most = self.shared.settings.max_retriggers
@@ -137,6 +160,30 @@ def check_steps(steps: list[Recorded]) -> None:
     assert {*returned.values()} <= {1}, returned
 
 
+def check_looks(events: list[Recorded]) -> None:
+    """Make sure that persistence branches are one at a time, and each has something new before."""
+    at_work, new, seen = None, 0, set()
+    for recorded in events:
+        match recorded.event:
+            case MessageReceived(message_id=message_id) if message_id not in seen:
+                seen.add(message_id)
+                new += 1
+            case BranchRequested(run_id=run_id, purpose="persistence"):
+                assert at_work is None, f"two are at work at {recorded.seq}"
+                assert new, f"nothing was said before {recorded.seq}"
+                assert recorded.envelope.turn is None, f"not of a turn: {recorded.seq}"
+                at_work, new = run_id, 0
+            case BranchConcluded(run_id=run_id) if run_id == at_work:
+                at_work = None
+    runs = [r.event.run_id for r in events if _is_silent(r)]
+    assert len(runs) == len(set(runs)), "one was requested twice"
+
+
+def _is_silent(recorded: Recorded) -> bool:
+    event = recorded.event
+    return isinstance(event, BranchRequested) and event.purpose == "persistence"
+
+
 def check(events: list[Recorded], stored_by: dict[int, Replica]) -> None:
     """Hold a channel stream against what must be true of it, without the fold under test."""
     owner, turn, attempt = None, None, 0
@@ -145,7 +192,7 @@ def check(events: list[Recorded], stored_by: dict[int, Replica]) -> None:
     retries: Counter[str] = Counter()
     handled_by: dict[str, tuple[str, ...]] = {}
     replies: dict[str, list[str]] = defaultdict(list)
-    for recorded in events:
+    for recorded in (each for each in events if not _is_silent(each)):
         event, by = recorded.event, stored_by.get(recorded.seq)
         match event:
             case TurnStarted(turn_id=turn_id):
@@ -181,5 +228,11 @@ def check(events: list[Recorded], stored_by: dict[int, Replica]) -> None:
     first = [seqs[id_] for _, id_ in answered if not retries[id_]]
     assert first == sorted(first), "not in order"
     known = {recorded.envelope.id for recorded in messages.values()}
-    results = {r.envelope.id for r in events if isinstance(r.event, BranchConcluded)}
-    assert {*times} <= known | results, "something was handled that nobody said"
+    assert {*times} <= known | _results(events), "something was handled that nobody said"
+
+
+def _results(events: list[Recorded]) -> set[str]:
+    """Return the ids of the conclusions that somebody waits for."""
+    silent = {r.event.run_id for r in events if _is_silent(r)}
+    ended = [r for r in events if isinstance(r.event, BranchConcluded)]
+    return {r.envelope.id for r in ended if r.event.run_id not in silent}

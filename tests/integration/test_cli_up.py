@@ -72,6 +72,36 @@ def test_a_message_survives_kill_nine_of_everything(here):
         assert "Thursday" in said.out
 
 
+def test_what_is_said_is_remembered_without_asking_also_over_kill_nine(here):
+    """Killed as soon as a look is requested; what was to be saved is saved, once."""
+
+    def persistence():
+        selected = ("--conversation", "terminal", "--type", "branch_requested")
+        lines = here.run("events", *selected, "--json").lines
+        told = [line["event"]["data"] for line in lines]
+        return [event for event in told if event.get("purpose") == "persistence"]
+
+    def memories():
+        return [line["text"] for line in here.run("memory", "list", "--json").document]
+
+    deadline = monotonic() + 120
+    with here.up(PENSTOCK_PERSISTENCE_IDLE_S="1") as process:
+        said = here.run("chat", "-m", "By the way, our staging server is called Heron.")
+        assert said.code == 0
+        while not persistence():
+            assert monotonic() < deadline
+        process.kill()
+        process.wait()
+    with here.up(PENSTOCK_PERSISTENCE_IDLE_S="1"):
+        while not memories():
+            assert monotonic() < deadline
+        question = ("-m", "what is our staging server called?")
+        assert "Heron" in here.run("chat", "--conversation", "other", *question).out
+        assert memories() == ["Our staging server is called Heron."]
+        assert len(persistence()) == 1
+        assert "memory_receipt" in here.run("trace", "terminal").out
+
+
 def test_a_signal_during_the_start_ends_it_in_order(here):
     with here.running("up", "--port", str(here.port)) as process:
         while not (here.data_dir / "nats").exists():

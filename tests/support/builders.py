@@ -134,6 +134,12 @@ def branch(run: str = "b1", *, task: Content = "recall", forked_at: str = "e1") 
     return BranchRequested(run_id=RunId(run), task=task, forked_at=EventId(forked_at))
 
 
+def persistence(run: str = "p1", *, forked_at: str = "e1") -> BranchRequested:
+    return BranchRequested(
+        run_id=RunId(run), task="save", forked_at=EventId(forked_at), purpose="persistence"
+    )
+
+
 def branch_concluded(
     run: str = "b1",
     *,

@@ -133,12 +133,14 @@ def stopping(number: int, kind: str) -> Hook:
             return
         state = await replica.conversations.newest(CONVERSATION)
         active = [run.run_id for run in state.runs if run.kind == kind]
+        if kind == "persistence" and state.unsaved.branch is not None:
+            active = [state.unsaved.branch.run_id]
         if not active:
             return
         envelope = shared.outside.seal(CancelRequested(run_id=active[0], reason="enough"))
         seq = await shared.log.append(str(CONVERSATION), envelope)
         other = Replica(shared)
-        handle = other.branches.handle_cancel if kind == "branch" else other.workers.handle_cancel
+        handle = other.workers.handle_cancel if kind == "worker" else other.branches.handle_cancel
         await handle(Delivery(shared.log.events[seq - 1], 1))
 
     return hook

@@ -281,6 +281,7 @@ def environment(nats_url: str, database_url: str, data_dir: Path, **more: str) -
         "PENSTOCK_DATABASE_URL": database_url,
         "PENSTOCK_DATA_DIR": str(data_dir),
         "PENSTOCK_LOG_FORMAT": "json",
+        "PENSTOCK_PERSISTENCE_ENABLED": "false",  # nothing happens that the test did not ask for
         "PENSTOCK_EMBEDDINGS_FETCH": "false",
         **more,
     }

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from schemas.subjects import Subject
 from services.runtime import ids
+from services.runtime.config import PersistenceSettings
 from services.runtime.consumer import settle
 from services.runtime.conversation import Conversation, evolve
 from services.runtime.event_log import Delivery, EventLog, Recorded
@@ -53,6 +54,7 @@ class Game(RuleBasedStateMachine):
     """Whether streams are looked at after every move, and not only at the end."""
     durables: Mapping[str, frozenset[str]] = {}
     """Which services take part, and the types that they are for."""
+    persistence = PersistenceSettings()
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +62,8 @@ class Game(RuleBasedStateMachine):
         self.quiet = capture_logs()
         self.quiet.__enter__()
         self.subject = Subject("acme", "atlas", "portal", f"c-{ids.new()}")
-        self.shared = Shared(self.answer, log=self.run(self.open_log()))
+        log = self.run(self.open_log())
+        self.shared = Shared(self.answer, log=log, persistence=self.persistence)
         self.shared.hook = self.stand_still
         self.replicas = [Replica(self.shared) for _ in range(REPLICAS)]
         self.handlings: list[Handling] = []

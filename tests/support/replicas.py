@@ -12,10 +12,12 @@ from pathlib import Path
 
 from schemas.base import AgentId
 from schemas.config import AgentDefined
+from schemas.subjects import Subject, parse
+from services.branch.occasions import Occasions
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
 from services.runtime.agents import Agents, config_subject
-from services.runtime.config import ChannelSettings
+from services.runtime.config import ChannelSettings, PersistenceSettings
 from services.runtime.consumer import settle
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Append, Delivery, EventLog, Handler, Recorded
@@ -94,6 +96,7 @@ class Shared:
         place: Path | None = None,
         log: EventLog | None = None,
         settings: ChannelSettings | None = None,
+        persistence: PersistenceSettings | None = None,
     ) -> None:
         self.log = log or FakeLog()
         self.bodies = FakeBodies()
@@ -103,6 +106,7 @@ class Shared:
         self.model = ScriptedModel(brain=brain)
         self.sandbox = FakeSandbox(Workspace(place or Path("nowhere")))
         self.settings = settings or ChannelSettings()
+        self.persistence = persistence or PersistenceSettings()
         self.hook: Hook = nothing
         self.points: list[Point] = []
         """Everything that was reached, by whomever."""
@@ -171,7 +175,15 @@ class Replica:
                 default_model="scripted/one",
             )
         )
-        self.branches = Branches(parts("branch", BRANCH), pool=None, known=NothingProjected())
+        self.branches = Branches(
+            parts("branch", BRANCH),
+            pool=None,
+            settings=shared.persistence,
+            known=NothingProjected(),
+        )
+        self.occasions = Occasions(
+            Writer(self.log, shared.clock, "branch"), self.conversations, None, shared.persistence
+        )
         self.workers = MortalWorkers(
             parts("worker", WORKER), lambda tenant, agent: WorkerScope(shared.sandbox)
         )
@@ -192,6 +204,15 @@ class Replica:
         if self.dead:
             raise Killed
 
+    async def look(self, subject: Subject = CONVERSATION) -> object:
+        """Look whether a persistence branch is due; say why, if it is."""
+        newest = await self.log.last(str(subject), fresh=True)
+        now = self.shared.clock.now()
+        return await self.occasions.consider(subject, newest.seq if newest else 0, now)
+
+    async def _look(self, delivery: Delivery) -> None:
+        await self.look(parse(delivery.recorded.subject))
+
     def handlers(self) -> Mapping[str, tuple[frozenset[str], Handler]]:
         """Return each durable with the types that it is for and what handles them."""
         cancels = frozenset({"cancel_requested"})
@@ -201,6 +222,7 @@ class Replica:
             "branch_control": (cancels, self.branches.handle_cancel),
             "worker": (self.workers.request_types, self.workers.handle),
             "worker_control": (cancels, self.workers.handle_cancel),
+            "persistence": (frozenset(), self._look),  # a loop, which nothing is delivered to
         }
 
 
@@ -328,6 +350,15 @@ class Deliveries:
                 return
             await self.deliver(self._owed.popleft())
         raise AssertionError(f"it does not come to rest: {[due.durable for due in self._owed]}")
+
+    async def look(self) -> None:
+        """Let the living process look for what is to be kept; again if it dies of it."""
+        try:
+            await self.replica.look()
+        except Killed:
+            self.shared.log._ids.clear()
+            self.replica = Replica(self.shared)
+            await self.look()
 
     async def deliver(self, due: Due) -> None:
         """Hand a delivery to the living process; what is not acknowledged is owed again."""

@@ -288,7 +288,10 @@ class Conversation:
         run_id = RunId(self.story.id(kind[0]))
         last = EventId("e-1")
         if kind == "branch":
-            requested = BranchRequested(run_id=run_id, task=self.story.text(), forked_at=last)
+            purpose = self.random.choice(("thought", "persistence"))
+            requested = BranchRequested(
+                run_id=run_id, task=self.story.text(), forked_at=last, purpose=purpose
+            )
         else:
             requested = WorkerRequested(
                 run_id=run_id, task=self.story.text(), interactive=True, parent=turn_id
@@ -303,7 +306,10 @@ class Conversation:
             self.failed.append(turn_id)
         else:
             outcome = self.random.choice(("replied", "skipped", "silent"))
-            self.add(TurnCompleted(turn_id=turn_id, handled=handled, outcome=outcome))
+            calls = self.random.randrange(15)
+            self.add(
+                TurnCompleted(turn_id=turn_id, handled=handled, outcome=outcome, tool_calls=calls)
+            )
         self.unhandled, self.turn = [], None
 
 

@@ -15,7 +15,8 @@ import structlog
 from msgspec.structs import replace
 
 from schemas.base import RunId
-from schemas.channel import ChannelEvent, ReplySent
+from schemas.catalogue import AnyEvent
+from schemas.channel import BranchRequested, ChannelEvent, ReplySent
 from schemas.subjects import Subject, matching
 from services.api.feed import happened, said
 from services.api.feed.happened import Shown, name_of
@@ -55,6 +56,8 @@ class Feed:
         self._state = Conversation()
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(ROOM)
         self._answered: OrderedDict[RunId, None] = OrderedDict()
+        self._silent: set[RunId] = set()
+        """Persistence branches, which nobody is told of."""
         self._restarted = False
         self._ended = False
 
@@ -70,6 +73,8 @@ class Feed:
             self._after, self._restarted = 0, True
         state = await self._process.conversations.newest(self._conversation)
         self._state = replace(state, entries=())
+        if state.unsaved.branch is not None:
+            self._silent.add(state.unsaved.branch.run_id)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the text of the stream until the process stops; after `open`."""
@@ -124,8 +129,10 @@ class Feed:
 
     async def _tell(self, recorded: Recorded) -> None:
         event = recorded.event
-        if isinstance(event, Shown):
-            body: msgspec.Struct | None = happened.of_event(recorded, event)
+        if event is not None and self._is_silent(event):
+            body: msgspec.Struct | None = None
+        elif isinstance(event, Shown):
+            body = happened.of_event(recorded, event)
         elif isinstance(event, ChannelEvent):
             body = await said.of_event(recorded, event, self._process.bodies)
         else:
@@ -136,6 +143,12 @@ class Feed:
             await self._chunks.put(_chunk(name_of(event), body, recorded.seq))
         if isinstance(event, ChannelEvent):
             await self._fold(recorded)
+
+    def _is_silent(self, event: AnyEvent) -> bool:
+        """Tell whether the event is of a persistence branch."""
+        if isinstance(event, BranchRequested) and event.purpose == "persistence":
+            self._silent.add(event.run_id)
+        return getattr(event, "run_id", None) in self._silent
 
     async def _fold(self, recorded: Recorded) -> None:
         """Keep up with the conversation; what came before the stream was opened is known."""

@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.run import ToolCall, Usage
 from services.runtime.model import Delta, ModelAnswer, ModelRequest, OnDelta, ToolSpec
-from services.runtime.offline import talk, think, transcript, work
+from services.runtime.offline import keep, talk, think, transcript, work
 from services.runtime.offline.step import Step
 from services.runtime.repair import clean
 
@@ -46,6 +46,8 @@ def decide(request: ModelRequest) -> Step:
     match request.kind:
         case "turn":
             return talk.decide(transcript.of_turn(messages), offered)
+        case "branch" if "memory_receipt" in offered:
+            return keep.decide(messages, transcript.of_run(messages), offered)
         case "branch":
             return think.decide(transcript.of_run(messages), offered)
         case "worker":

@@ -42,7 +42,7 @@ _KINDS: Final = (
     ("goal", r"\b(?:goal|aim|target|objective|plan to)\b"),
     ("event", r"\b(?:yesterday|last (?:week|month|year)|happened|met|went|launched)\b"),
 )
-_IMPORTANCE: Final = {
+IMPORTANCE: Final = {
     "todo": 0.8,
     "decision": 0.8,
     "identity": 0.8,
@@ -95,7 +95,7 @@ def _remember(
         (kind for kind, pattern in _KINDS if re.search(pattern, content, re.IGNORECASE)), "fact"
     )
     importance = (
-        0.9 if re.search(r"\bimportant", content, re.IGNORECASE) else _IMPORTANCE.get(kind, 0.6)
+        0.9 if re.search(r"\bimportant", content, re.IGNORECASE) else IMPORTANCE.get(kind, 0.6)
     )
     return call("memory_save", content=kept, kind=kind, importance=importance)
 
@@ -128,7 +128,7 @@ def _inventory(
         heading, nothing = "In memory", "My memory is empty."
     tool, _ = look.calls[0]
     if tool in outputs:
-        found = list(_memories(outputs[tool]))[:LISTED]
+        found = list(recalled(outputs[tool]))[:LISTED]
         return Step(text=_quoted(heading, found) if found else nothing)
     return look if tool in offered else Step(text="I cannot look into memory here.")
 
@@ -203,7 +203,7 @@ def _in_words_of(content: str, author: str | None) -> str:
 
 def _relevant(output: str, words: list[str]) -> list[str]:
     """Return the memories that share most words with the question, best first."""
-    scored = [(_shared(text, words), text) for text in _memories(output)]
+    scored = [(_shared(text, words), text) for text in recalled(output)]
     best = max((score for score, _ in scored), default=0)
     if best * 2 < max(1, len(words)):
         return []
@@ -232,7 +232,7 @@ def _stem(word: str) -> str:
     return word.rstrip("e") if len(word) > 3 else word
 
 
-def _memories(output: str) -> Iterator[str]:
+def recalled(output: str) -> Iterator[str]:
     """Yield the sentences in a recall's output, without ids, numbers and other trappings."""
     for line in _lines(output):
         text = re.sub(r"^(?:[-*•]|\d+[.)])\s+", "", line.strip())
@@ -273,6 +273,11 @@ def _documents(output: str) -> list[str]:
 _NONE: Final = re.compile(
     r"(?:no|nothing|none|0)\b.*\b(?:memor|found|match|remember|result)", re.IGNORECASE
 )
+
+
+def memory_ids(output: str) -> list[str]:
+    """Return the ids of memories in an output, in order."""
+    return _ID.findall(output)
 
 
 def _quoted(heading: str, texts: list[str]) -> str:

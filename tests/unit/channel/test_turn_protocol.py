@@ -132,6 +132,32 @@ def test_a_delivery_that_another_holds_too_is_not_acknowledged(game):
     assert [due.recorded.seq for due in game.owed] == [2, 2]
 
 
+@pytest.mark.parametrize("steps", range(TO_THE_REPLY + 4))
+def test_a_persistence_branch_may_be_requested_and_end_in_the_middle_of_a_turn(game, steps):
+    say(game)
+    take(game, 0, steps)
+    game.a_moment_passes()
+    game.a_replica_looks_for_what_is_to_be_kept(replica=1, steps=TO_THE_END)
+    assert game.state().unsaved.branch is not None
+    if game.handlings:
+        wake(game, 0, 1)
+    game.a_persistence_branch_concludes(outcome="succeeded")
+    game.run(game.come_to_rest())
+    assert len(completed(game)) == 1
+
+
+def test_replicas_that_look_at_the_same_time_request_one_branch(game):
+    say(game)
+    game.a_moment_passes()
+    for replica in (0, 1, 2):
+        game.a_replica_looks_for_what_is_to_be_kept(replica=replica, steps=0)
+    say(game)
+    for replica in (2, 0, 1):
+        wake(game, replica)
+    requested = [r for r in game.events() if r.envelope.type == "branch_requested"]
+    assert len(requested) == 1
+
+
 def test_a_turn_is_given_up_after_as_many_attempts_as_are_allowed(game):
     say(game)
     game.the_model_changes_its_mood("away")

@@ -43,4 +43,5 @@ def test_names_are_for_ever():
         "agents",
         "dead_letters",
         "people",
+        "persistence",
     )

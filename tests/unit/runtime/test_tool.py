@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
+from services.branch.persistence import TOOLS as PERSISTENCE_TOOLS
 from services.branch.tools import TOOLS as BRANCH_TOOLS
 from services.channel.tools import TOOLS as CHANNEL_TOOLS
 from services.runtime.tool import Tool, ToolOutput, parameters
@@ -17,6 +18,7 @@ TOOLS = {
         ("channel", CHANNEL_TOOLS),
         ("branch", BRANCH_TOOLS),
         ("worker", WORKER_TOOLS),
+        ("persistence", PERSISTENCE_TOOLS),
     )
     for tool in tools
 }
@@ -112,6 +114,8 @@ def test_the_order_of_tools_is_for_ever():
                 "memory_recall",
                 "memory_delete",
                 "channel_recall",
+                "memory_about",
+                "memory_correct",
                 "spawn_worker",
             )
         ),
@@ -126,6 +130,7 @@ def test_the_order_of_tools_is_for_ever():
                 "set_status",
             )
         ),
+        *(f"persistence {name}" for name in ("memory_recall", "memory_save", "memory_receipt")),
     ]
 
 
