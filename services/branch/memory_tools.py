@@ -116,8 +116,8 @@ def _quoted(text: Content) -> str:
 
 
 def _about(hit: memories.Hit) -> str:
-    """Say what it is, since when, from whom, and why it was found."""
-    parts = [hit.kind, f"saved {_day(hit.saved_at)}"]
+    """Say since when it is there, what it is, from whom, and why it was found."""
+    parts = [f"saved {_day(hit.saved_at)}", hit.kind]
     if hit.person:
         parts.append(f"from {hit.person}")
     ranks = [f"words {hit.text_rank}"] if hit.text_rank else []
