@@ -70,20 +70,20 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
 SET hnsw.iterative_scan = strict_order
-SET hnsw.ef_search = 200
+SET hnsw.ef_search = 120
 AS $function$
 #variable_conflict use_column
 DECLARE
     candidates CONSTANT integer := 60;        -- of each signal
     budget     CONSTANT bigint := 4000;       -- rows looked at for words; rare words first
-    exact      CONSTANT integer := 120;       -- times all vectors: root of what is all compared
+    exact      CONSTANT integer := 600;       -- times all vectors: root of what is all compared
     seeds      CONSTANT integer := 15;        -- best ones whose neighbours are looked at
     hour       CONSTANT bigint := 3600000000; -- neighbours were said within it
     w_text     CONSTANT float8 := 0.5;
     w_vector   CONSTANT float8 := 0.5;
     w_link     CONSTANT float8 := 0.35;
     w_near     CONSTANT float8 := 0.6;
-    w_minor    CONSTANT float8 := 0.01;       -- importance and age, only to break ties
+    w_minor    CONSTANT float8 := 0.003;      -- importance and age, only to break ties
     rrf        CONSTANT float8 := 60;
 
     total    bigint;
@@ -294,7 +294,7 @@ BEGIN
                   THEN w_near * (coalesce(saved_at >= p_near_from AND saved_at < p_near_to, false))::integer
                        * (SELECT max(points) FROM fused)
                   ELSE 0 END
-           + w_minor * (SELECT max(points) FROM fused) * (:freshness + importance),
+           + CASE WHEN p_signals = 'hybrid' THEN w_minor ELSE 0 END * (SELECT max(points) FROM fused) * (:freshness + importance),
            f.t_rank, f.t_points, f.v_rank, f.v_points, f.via, f.n_points
     FROM fused AS f
     JOIN memories ON memories.tenant = p_tenant AND memories.memory_id = f.id
