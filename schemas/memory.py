@@ -3,7 +3,8 @@
 Subject:  evt.{tenant}.{agent}._._.memory._
 Order:    memory_saved, then memory_touched and memory_linked in any number; at most one
           memory_saved that replaces it; at most one memory_forgotten
-Writer:   services.branch, and people through the api and the command line
+Writer:   services.branch, services.cortex (links), and people through the api and the command
+          line
 """
 
 from typing import Annotated, Literal, TypeAlias

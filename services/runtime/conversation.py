@@ -33,6 +33,7 @@ from services.runtime.event_log import Recorded
 SEEN: Final = 1_000  # message ids remembered, so that a platform's repetition is not a new message
 FAILED: Final = 20  # given-up turns remembered, so that a person can have them tried again
 PREVIEW: Final = 300  # characters of a task kept for the status block
+PRESENT: Final = 5  # people who count as present: those who spoke last
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -109,6 +110,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     failed: tuple[tuple[RunId, tuple[Trigger, ...]], ...] = ()
     taken: tuple[Trigger, ...] = ()
     """Triggers of the last turn that ended, kept for a retry."""
+    present: tuple[Person, ...] = ()
+    """Who spoke lately, the last one last."""
 
     def run(self, run_id: str) -> ActiveRun | None:
         """Return the active run of this id, or None."""
@@ -214,9 +217,15 @@ def _receive(
         state,
         group=message.group,
         speaker=message.author,
+        present=_present(state, message.author),
         seen=(*state.seen, message.message_id)[-SEEN:],
         unhandled=(*state.unhandled, trigger),
     )
+
+
+def _present(state: Conversation, author: Person) -> tuple[Person, ...]:
+    others = tuple(person for person in state.present if person.id != author.id)
+    return (*others, author)[-PRESENT:]
 
 
 def _add(

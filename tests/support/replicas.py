@@ -15,6 +15,7 @@ from schemas.config import AgentDefined
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
 from services.runtime.agents import Agents, config_subject
+from services.runtime.briefings import Briefings
 from services.runtime.config import ChannelSettings
 from services.runtime.consumer import settle
 from services.runtime.conversations import Conversations
@@ -169,6 +170,7 @@ class Replica:
                 statuses=NoStatuses(),
                 workspace=lambda tenant, agent: shared.sandbox.files,
                 default_model="scripted/one",
+                briefings=Briefings(self.log, shared.clock),
             )
         )
         self.branches = Branches(parts("branch", BRANCH), pool=None)
