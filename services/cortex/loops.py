@@ -57,7 +57,7 @@ def build(process: Process) -> Mapping[str, Loop]:
             agents=process.agents,
             profile=Profile(
                 kind="synthesis",
-                max_calls=1,
+                max_calls=2,  # a text ends it; the second is for a model that tried to use a tool
                 guard=process.thresholds(config.guard.branch),
                 total_s=SYNTHESIS_S,
                 failures=FAILURES,

@@ -14,6 +14,7 @@ from schemas.base import AgentId
 from schemas.config import AgentDefined
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
+from services.cortex.synthesis import TYPES as SYNTHESES, Syntheses, SynthesisParts
 from services.runtime.agents import Agents, config_subject
 from services.runtime.briefings import Briefings
 from services.runtime.config import ChannelSettings
@@ -30,7 +31,7 @@ from services.runtime.tool import Tool
 from services.runtime.writer import Writer
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
-from tests.support.builders import BRANCH, CONVERSATION, TURN, WORKER, message
+from tests.support.builders import BRANCH, CONVERSATION, SYNTHESIS, TURN, WORKER, message
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_live import FakeLive
 from tests.support.fake_log import FakeBodies, FakeLog
@@ -178,6 +179,15 @@ class Replica:
             parts("worker", WORKER), lambda tenant, agent: WorkerScope(shared.sandbox)
         )
         self.workers.replica = self
+        self.syntheses = Syntheses(
+            SynthesisParts(
+                writer=Writer(self.log, shared.clock, "cortex"),
+                equipment=equipment,
+                agents=agents,
+                profile=SYNTHESIS,
+                default_model="scripted/one",
+            )
+        )
 
     async def reach(self, point: Point) -> None:
         """Come to a point, and perhaps not further."""
@@ -203,6 +213,7 @@ class Replica:
             "branch_control": (cancels, self.branches.handle_cancel),
             "worker": (self.workers.request_types, self.workers.handle),
             "worker_control": (cancels, self.workers.handle_cancel),
+            "cortex_synthesis": (SYNTHESES, self.syntheses.handle),
         }
 
 
