@@ -53,17 +53,22 @@ CREATE TABLE unlinked (
 -- name: index
 CREATE INDEX ON activity (tenant, agent, at);
 CREATE INDEX ON activity (tenant, importance DESC, seq) WHERE kind = 'memory' AND gone_at IS NULL;
+CREATE INDEX ON activity (tenant, agent, adapter, conversation, seq) WHERE kind = 'message';
 CREATE INDEX ON unlinked (tenant, agent, seq) WHERE associated_at IS NULL;
 
 -- name: open
--- A conversation's row counts when it is open, and from when it last became so.
+-- A conversation's row counts when there is a message in the open before it, and none that was not
+-- in the open behind that.
 (a.conversation IS NULL
  OR EXISTS (
     SELECT FROM places AS p
+    JOIN activity AS m
+      ON m.tenant = p.tenant AND m.agent = p.agent
+     AND m.adapter = p.adapter AND m.conversation = p.conversation
+     AND m.kind = 'message' AND m.seq > coalesce(p.closed_seq, 0)
     WHERE p.tenant = a.tenant AND p.agent = a.agent
       AND p.adapter = a.adapter AND p.conversation = a.conversation
-      AND p.open_seq > coalesce(p.closed_seq, 0)
-      AND a.seq > coalesce(p.closed_seq, 0)
+      AND m.seq <= a.seq
  ))
 
 -- name: happened

@@ -43,19 +43,20 @@ class DaysKept:
         """Summarise every day that is over and was not."""
         subject = str(subject_of(pulse.tenant, pulse.agent, "days"))
         newest = await self._writer.log.last(subject, fresh=True)
-        while True:
-            last = newest.event if newest else None
-            span = await self._next(pulse, last if isinstance(last, DaySummarised) else None, now)
-            if span is None:
-                return True
-            if not await self._complete(pulse):
+        complete = False
+        while (span := await self._next(pulse, newest, now)) is not None:
+            complete = complete or await self._complete(pulse)
+            if not complete:
                 return False
             try:
                 newest = await self._append(subject, newest, await self._summary(pulse, span), span)
             except Conflict:
                 return False
+        return True
 
-    async def _next(self, pulse: Pulse, last: DaySummarised | None, now: int) -> Span | None:
+    async def _next(self, pulse: Pulse, newest: Recorded | None, now: int) -> Span | None:
+        event = newest.event if newest else None
+        last = event if isinstance(event, DaySummarised) else None
         begin = last.until if last else 0
         async with reading(self._pool, pulse.tenant) as conn:
             first = await activity.first_since(conn, pulse.tenant, pulse.agent, begin=begin)
