@@ -23,7 +23,7 @@ from services.runtime.run_decider import Profile
 from services.runtime.supervisor import Loop
 
 EVERY_S: Final = 15.0  # between two looks; a look at agents at rest is one small query
-SUPERVISE_S: Final = 30.0
+SELDOM_S: Final = 60.0  # where nobody waits for the outcome
 FAILURES: Final = 3  # model calls in a row that may fail, retries and fallbacks included in each
 SYNTHESIS_S: Final = 900.0  # a synthesis may take in all; nobody waits for it
 
@@ -81,8 +81,8 @@ def build(process: Process) -> Mapping[str, Loop]:
     retries = Retries("cortex", {DURABLE: syntheses.handle}, writer, process.stopping)
     return {
         "cortex": periodic(process, "cortex", EVERY_S, tending.run_once),
-        "cortex associations": periodic(process, "associations", EVERY_S, associations.run_once),
-        "cortex supervision": periodic(process, "supervision", SUPERVISE_S, supervision.run_once),
+        "cortex associations": periodic(process, "associations", SELDOM_S, associations.run_once),
+        "cortex supervision": periodic(process, "supervision", SELDOM_S, supervision.run_once),
         "cortex syntheses": syntheses.run,
         "cortex retries": retries.run,
     }
