@@ -49,7 +49,8 @@ class Briefer:
         subject = str(subject_of(pulse.tenant, pulse.agent, "briefing"))
         newest = await self._writer.log.last(subject, fresh=True)
         written = newest.event if newest else None
-        if newest and now - newest.envelope.at < self._settings.briefing_interval_s * 1_000_000:
+        early = newest and now - newest.envelope.at < self._settings.briefing_interval_s * 1_000_000
+        if early and not await self._quotes_what_is_gone(pulse, written):
             return False
         made = compose(await self._material(pulse, now), self._settings)
         if made == (written or BriefingWritten(layers=())):
@@ -60,6 +61,25 @@ class Briefer:
         except Conflict:  # another replica wrote one; whether it has all that we know is to be seen
             return False
         return True
+
+    async def _quotes_what_is_gone(self, pulse: Pulse, written: object) -> bool:
+        """Tell whether a briefing shows something that is forgotten: that must not wait."""
+        if not isinstance(written, BriefingWritten):
+            return False
+        await self._written.refresh(pulse.tenant, pulse.agent)
+        synthesis = self._written.synthesis(pulse.tenant, pulse.agent)
+        lines = [
+            *(line for layer in written.layers for line in layer.lines),
+            *(known.line for known in written.people),
+        ]
+        quoted = {line.memory_id for line in lines if line.memory_id}
+        if synthesis is not None and any(
+            layer.name == "knowledge" and not any(line.memory_id for line in layer.lines)
+            for layer in written.layers
+        ):
+            quoted |= {*synthesis.memories}
+        async with reading(self._pool, pulse.tenant) as conn:
+            return bool(await activity.gone(conn, pulse.tenant, sorted(quoted)))
 
     async def _material(self, pulse: Pulse, now: int) -> Material:
         tenant, agent = pulse.tenant, pulse.agent

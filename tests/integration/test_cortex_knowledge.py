@@ -88,9 +88,11 @@ async def test_when_one_of_its_memories_is_forgotten_the_list_is_shown_again(sta
     one, *_ = await remember(stand, "one", "two", "three")
     await stand.tend()
     await conclude(stand, "One and two and three.")
-    await stand.add(MEMORY, MemoryForgotten(memory_id=one))
     stand.clock.advance(600)
     await stand.tend()
+    assert "One and two" in stand.briefing()
+    await stand.add(MEMORY, MemoryForgotten(memory_id=one))
+    await stand.tend()  # at once, whatever the interval
     assert "One and two" not in stand.briefing()
     assert '- fact: "two"' in stand.briefing()
 

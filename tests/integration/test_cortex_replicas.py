@@ -1,0 +1,103 @@
+"""Two whole processes with real servers tend the same agents: what they write is written once."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
+
+import pytest
+from structlog.testing import capture_logs
+
+from schemas.base import MemoryId
+from schemas.cortex import (
+    BriefingWritten,
+    KnowledgeSynthesised,
+    MemoriesAssociated,
+    SynthesisRequested,
+)
+from schemas.memory import MemoryLinked, MemorySaved
+from schemas.run import ModelReturned, RunStarted
+from schemas.subjects import Subject
+from services.cortex import loops
+from services.runtime import registry
+from services.runtime.cancelling import end
+from services.runtime.config import Config, CortexSettings
+from services.runtime.embedded.servers import Urls
+from services.runtime.event_log import EVERYTHING
+from services.runtime.process import Process, opened
+from tests.support.builders import message
+from tests.support.servers import until
+
+pytestmark = pytest.mark.integration
+
+MEMORY = Subject("default", "main", entity="memory")
+ROOM = Subject("default", "main", "portal", "room")
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with capture_logs():
+        yield
+
+
+@asynccontextmanager
+async def running(config, urls):
+    """Run the projector and the cortex in a process of its own connections."""
+    async with opened(config, urls) as process:
+        await process.define_agents()
+        found = {**registry.build("projector", process), **registry.build("cortex", process)}
+        tasks = [asyncio.create_task(loop()) for loop in found.values()]
+        try:
+            yield process
+            assert not [task for task in tasks if task.done()]
+        finally:
+            process.stopping.set()
+            await end(*tasks)
+
+
+async def written(process: Process, kind) -> list:
+    return [r.event async for r in process.log.read(EVERYTHING) if isinstance(r.event, kind)]
+
+
+async def test_two_replicas_write_everything_once(
+    empty_nats_url, database_url, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loops, "EVERY_S", 0.05)
+    monkeypatch.setattr(loops, "SELDOM_S", 0.05)
+    settings = CortexSettings(briefing_interval_s=0, synthesis_memories=10)
+    config = Config(data_dir=tmp_path, cortex=settings, model="offline/rules")
+    urls = Urls(nats=empty_nats_url, database=database_url)
+    memories = [f"the server number {number} is called heron" for number in range(12)]
+    async with AsyncExitStack() as stack:
+        one, other = [await stack.enter_async_context(running(config, urls)) for _ in range(2)]
+        writer = one.writer("test")
+        await one.log.append(str(ROOM), writer.seal(message("who called it heron?", group=True)))
+        for number, text in enumerate(memories):
+            saved = MemorySaved(
+                memory_id=MemoryId(f"m{number}"), kind="fact", text=text, importance=0.5
+            )
+            await one.log.append(str(MEMORY), writer.seal(saved))
+
+        async def done() -> bool:
+            compared = [
+                id_ for e in await written(other, MemoriesAssociated) for id_ in e.memory_ids
+            ]
+            syntheses = await written(other, KnowledgeSynthesised)
+            briefings = await written(other, BriefingWritten)
+            shown = briefings and str(briefings[-1])
+            return len(compared) == 12 and bool(syntheses) and "called heron." in (shown or "")
+
+        await until(done, timeout_s=60)
+
+        compared = [id_ for e in await written(other, MemoriesAssociated) for id_ in e.memory_ids]
+        assert Counter(compared) == Counter(f"m{number}" for number in range(12))
+        links = [(e.memory_id, e.to) for e in await written(other, MemoryLinked)]
+        assert links
+        assert {*Counter(links).values()} == {1}
+        asked = await written(other, SynthesisRequested)
+        runs = {event.run_id for event in asked}
+        assert len(runs) == len(asked) == len(await written(other, KnowledgeSynthesised))
+        assert len(await written(other, ModelReturned)) == len(await written(other, RunStarted))
+        briefings = await written(other, BriefingWritten)
+        assert all(before != after for before, after in pairwise(briefings))
+        assert "who called it heron?" in str(briefings[-1])
