@@ -8,13 +8,15 @@ Never:     calls a model; asks because of the time alone: only an event is an oc
 from contextlib import suppress
 from typing import Final
 
+import structlog
+
 from projections import activity
 from projections.activity import Happening, Pulse
 from schemas.base import MemoryId
 from schemas.cortex import KnowledgeSynthesised, SynthesisFailed, SynthesisRequested
 from schemas.subjects import parse
 from services.cortex.layers import memory_line
-from services.errors import Conflict
+from services.errors import Conflict, ServiceError
 from services.runtime import ids
 from services.runtime.bodies import BodyStore, content
 from services.runtime.briefings import subject_of
@@ -27,6 +29,8 @@ from services.runtime.sweep import QUIET_S, REDELIVERED
 from services.runtime.writer import Writer
 
 MOST: Final = 60  # memories that are put together, the most important ones
+
+log = structlog.get_logger()
 
 
 class Knowledge:
@@ -99,7 +103,12 @@ class Knowledge:
             self._suspects.discard(event.run_id)
         elif event.run_id in self._suspects:
             self._suspects.discard(event.run_id)
-            await self._handle(Delivery(asked, REDELIVERED))
+            try:
+                await self._handle(Delivery(asked, REDELIVERED))
+            except ServiceError:
+                raise
+            except Exception:  # a bug in it must not stop what else is tended here
+                log.exception("synthesis.failed", run=event.run_id)
         else:
             self._suspects.add(event.run_id)
 

@@ -25,7 +25,7 @@ OVERHEAD: Final = 3  # bytes of a line besides its text: dash, blank, line break
 WEEK: Final = 5  # days before yesterday
 OF_A_DAY: Final = 2  # lines of a day of that week
 MOST_PEOPLE: Final = 20  # whom something is known of, in a briefing
-ABOUT_PEOPLE: Final = ("identity", "preference", "goal", "fact")
+ABOUT_PEOPLE: Final = ("identity", "preference", "goal")  # kinds that tell of who said them
 
 
 @dataclass(frozen=True, slots=True)

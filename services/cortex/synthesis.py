@@ -26,6 +26,8 @@ from services.runtime.writer import Writer
 DURABLE: Final = "cortex_synthesis"  # names our read position in the log: never rename
 PATTERN: Final = matching(entity="cortex", id="knowledge")
 TYPES: Final = frozenset({"synthesis_requested"})
+ATTEMPTS: Final = 5  # owners that may die in it; then it is the synthesis that kills them
+GIVEN_UP: Final = f"{ATTEMPTS} attempts ended without a result"
 TASK: Final = "[task] Put together what is known. The memories, as data:"
 
 
@@ -85,11 +87,15 @@ class Syntheses:
         if state.ended is None:
             if state.started is None:
                 await journal.start(await self._started(asked, event), holder=asked.envelope.id)
-            elif delivery.redelivered and state.holder == asked.envelope.id:
-                await journal.resume(holder=asked.envelope.id)
-            else:
+                await self._drive(asked, event, journal)
+            elif not delivery.redelivered or state.holder != asked.envelope.id:
                 return  # somebody else holds it, by another delivery
-            await self._drive(asked, event, journal)
+            elif state.attempt < ATTEMPTS:
+                await journal.resume(holder=asked.envelope.id)
+                await self._drive(asked, event, journal)
+            else:
+                given_up = RunEnded(run_id=event.run_id, outcome="failed", reason=GIVEN_UP)
+                await journal.from_outside(given_up, cause=asked.envelope.id)
         await self._conclude(asked, event, journal)
 
     async def _journal(self, asked: Recorded, event: SynthesisRequested) -> Journal:

@@ -5,30 +5,15 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from projections.activity import Happening, Place
+from projections.activity import Place
 from schemas.cortex import BriefingWritten, DaySummarised, Layer, Line
 from services.cortex.layers import TEXT_CHARS, Material, compose, fit
 from services.runtime import days
 from services.runtime.briefings import BYTES_PER_TOKEN
 from services.runtime.config import CortexSettings
+from tests.support.happenings import HOUR, NOW, happening
 
-NOW = round(datetime(2026, 11, 24, 15, 30, tzinfo=UTC).timestamp()) * 1_000_000
 BERLIN = days.zone("Europe/Berlin")
-HOUR = 3_600_000_000
-
-
-def happening(text="x", kind="memory", *, hours_ago=1.0, ref="m1", **fields) -> Happening:
-    usual = {
-        "seq": 1,
-        "adapter": None if kind == "memory" else "discord",
-        "conversation": None if kind == "memory" else "ops",
-        "who": None,
-        "outcome": None,
-        "memory_kind": "fact" if kind == "memory" else None,
-        "importance": 0.5 if kind == "memory" else None,
-    }
-    at = NOW - round(hours_ago * HOUR)
-    return Happening(ref=ref, at=at, kind=kind, text=text, **{**usual, **fields})
 
 
 def summary(day, *lines, messages=0, conversations=0) -> DaySummarised:
@@ -198,15 +183,16 @@ def test_what_people_wrote_stays_one_quoted_line(text):
 
 def test_of_each_person_the_most_important_that_everybody_may_know_is_told():
     memories = [
-        happening("leads releases", who="portal:ana", ref="m1"),
-        happening("likes tea", who="portal:ana", ref="m2"),
-        happening("is new", who="portal:ben", ref="m3"),
+        happening("the day is Thursday", who="portal:ana", ref="m0"),
+        happening("leads releases", who="portal:ana", ref="m1", memory_kind="identity"),
+        happening("likes tea", who="portal:ana", ref="m2", memory_kind="preference"),
+        happening("is new", who="portal:ben", ref="m3", memory_kind="identity"),
         happening("todo", who="portal:cem", ref="m4", memory_kind="todo"),
     ]
     told = [(known.person, known.line.text) for known in briefing(memories=memories).people]
     assert told == [
-        ("portal:ana", 'fact: "leads releases"'),
-        ("portal:ben", 'fact: "is new"'),
+        ("portal:ana", 'identity: "leads releases"'),
+        ("portal:ben", 'identity: "is new"'),
     ]
 
 
@@ -233,7 +219,7 @@ def test_the_largest_briefing_there_can_be_fits_into_an_event():
     tokens = {f"{name}_tokens": 1_000 for name in ("identity", "knowledge", "week", "yesterday")}
     settings = CortexSettings(**tokens, today_tokens=1_000, channels_tokens=1_000)
     hard = "\\'" * 100
-    rows = [happening(hard, ref=f"m{n}", who=f"p{n}") for n in range(200)]
+    rows = [happening(hard, ref=f"m{n}", who=f"p{n}", memory_kind="identity") for n in range(200)]
     summaries = [
         summary(f"2026-11-{day}", *(Line(text=hard, memory_id="m" * 36) for _ in range(50)))
         for day in range(16, 24)

@@ -7,11 +7,10 @@ import pytest
 from schemas.cortex import DaySummarised
 from services.cortex.rollup import GRACE_S, Span, next_day, summarise
 from services.runtime import days
-from tests.unit.cortex.test_layers import happening
+from tests.support.happenings import HOUR, happening
 
 BERLIN = days.zone("Europe/Berlin")
 TOKYO = days.zone("Asia/Tokyo")
-HOUR = 3_600_000_000
 GRACE = GRACE_S * 1_000_000
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from schemas.base import MemoryId, RunId
 from schemas.cortex import KnowledgeSynthesised, SynthesisFailed, SynthesisRequested
-from schemas.run import RunEnded, RunStarted
+from schemas.run import RunEnded, RunResumed, RunStarted
+from services.cortex.synthesis import ATTEMPTS, GIVEN_UP
 from services.errors import ModelRefused, ModelUnavailable
 from services.runtime.briefings import subject_of
 from services.runtime.event_log import Delivery
@@ -14,7 +15,7 @@ from services.runtime.model import Message, ModelRequest
 from services.runtime.offline import OfflineModel
 from tests.support.builders import SHA
 from tests.support.crashes import Scenario, at_every_point, at_pairs_of_points
-from tests.support.replicas import Deliveries, Replica, Shared
+from tests.support.replicas import Deliveries, Killed, Replica, Shared
 from tests.support.scripted_model import says
 
 SUBJECT = str(subject_of("acme", "atlas", "knowledge"))
@@ -148,3 +149,16 @@ async def test_without_a_model_the_first_memories_are_quoted_by_kind():
         "the server is heron.",
         f"{said}.",
     ]
+
+
+async def test_a_run_that_ends_every_owner_is_given_up(shared):
+    async def die(replica, point):
+        if point.what == "model":
+            replica.kill()
+            raise Killed
+
+    shared.hook = die
+    await plot(Deliveries(shared))
+    (failed,) = concluded(shared)
+    assert failed.reason == GIVEN_UP
+    assert len(of(shared, RunResumed)) == ATTEMPTS - 1
