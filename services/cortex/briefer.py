@@ -83,7 +83,8 @@ class Briefer:
 
     async def _material(self, pulse: Pulse, now: int) -> Material:
         tenant, agent = pulse.tenant, pulse.agent
-        begin = days.begin(days.day_of(now, self._zone), self._zone)
+        day = days.day_of(now, self._zone)
+        begin, until = days.begin(day, self._zone), days.begin(days.after(day), self._zone)
         await self._written.refresh(tenant, agent)
         summaries = self._written.days(tenant, agent)
         synthesis = self._written.synthesis(tenant, agent)
@@ -97,7 +98,7 @@ class Briefer:
                 conn, tenant, agent, kinds=("identity",), limit=MOST_MEMORIES
             )
             memories = await activity.remembered(conn, tenant, agent, limit=MOST_MEMORIES)
-            today = await activity.between(conn, tenant, agent, begin=begin, until=now + 1)
+            today = await activity.between(conn, tenant, agent, begin=begin, until=until)
             places = await activity.places(conn, tenant, agent, since=now - LIVELY_S * 1_000_000)
         text = None
         if synthesis is not None and gone.isdisjoint(synthesis.memories):

@@ -2,8 +2,14 @@
 
 from time import monotonic, sleep
 
+import msgspec
 import pytest
 
+from schemas.cortex import BriefingWritten, Layer, PersonKnown
+from schemas.subjects import Subject
+from services.runtime import prompts
+from services.runtime.agents import Agent
+from services.runtime.briefings import shown
 from tests.support.command import place
 
 pytestmark = pytest.mark.integration
@@ -56,5 +62,18 @@ def test_what_was_saved_is_in_mind_and_stays_so_after_kill_nine(penstock):
     with here.up():
         assert here.run("briefing", "--json").document["id"] == written["id"]
         assert here.run("chat", "-m", "hello").code == 0
-        called = here.run("events", "--type", "briefing_written", "--json").lines
-        assert len(called) == 1
+        assert len(here.run("events", "--type", "briefing_written", "--json").lines) == 1
+        (called,) = here.run("events", "--type", "model_called", "--json").lines
+        assert called["event"]["data"]["prompt"] == prompts.digest(system_prompt(written))
+
+
+def system_prompt(written):
+    """Return what the conversation's model must have been shown."""
+    layers = msgspec.convert(written["layers"], tuple[Layer, ...])
+    people = msgspec.convert(written["people"], tuple[PersonKnown, ...])
+    briefing = BriefingWritten(layers=layers, people=people)
+    return prompts.system_prompt(
+        Agent("default", "main", "main"),
+        prompts.load("services.channel", "channel.md"),
+        shown(briefing, Subject("default", "main", "portal", "terminal")),
+    )
