@@ -43,7 +43,7 @@ class Associations:
         self._similarity = similarity
 
     async def run_once(self, now: int) -> int:
-        """Do one pass for each agent that has new memories; return how many were compared.
+        """Compare the new memories of every agent, a pass at a time; return how many there were.
 
         Raises:
             DatabaseUnavailable, LogUnavailable: what is left is done at the next look.
@@ -51,7 +51,12 @@ class Associations:
         del now
         async with using(self._pool) as conn:
             agents = await activity.with_unlinked(conn)
-        return sum([await self._pass(agent) for agent in agents])
+        compared = 0
+        for agent in agents:
+            while (done := await self._pass(agent)) == A_PASS:  # there may be more
+                compared += done
+            compared += done
+        return compared
 
     async def _pass(self, pulse: Pulse) -> int:
         """Compare the oldest of an agent's new memories; return how many there were."""

@@ -143,7 +143,7 @@ async def test_a_day_on_which_nothing_happens_costs_nothing(pool, tmp_path):
             answered = len(here.model.asked)
             await here.pass_hours(0.75)  # past midnight: what there was to tidy up is tidied up
             assert len(here.written(DaySummarised)) == 1
-            assert "Thursday" in str(here.written(BriefingWritten)[-1])
+            assert "heron" in str(here.written(BriefingWritten)[-1])
 
             synthesised = here.model.asked[answered:]
             assert synthesised in (["synthesis"], [])
