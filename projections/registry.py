@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from psycopg import sql
 
 from projections import (
+    activity,
     agents,
     archive,
     conversations,
@@ -99,6 +100,7 @@ PROJECTIONS: Final = (
     _of(dead_letters),
     _of(people),
     _of(persistence),
+    _of(activity),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
 

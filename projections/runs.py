@@ -34,6 +34,7 @@ from schemas.channel import (
     WorkerReported,
     WorkerRequested,
 )
+from schemas.cortex import KnowledgeSynthesised, SynthesisFailed
 from schemas.run import (
     ContextTrimmed,
     InputReceived,
@@ -169,6 +170,8 @@ def project(recorded: Recorded) -> Iterator[Statement]:
     elif isinstance(event, ChannelEvent) and (about := _of_channel(event, recorded)) is not None:
         run_id, told = about
         step = None
+    elif isinstance(event, KnowledgeSynthesised | SynthesisFailed):  # a synthesis' conclusion
+        run_id, told, step = event.run_id, {"concluded_at": recorded.envelope.at}, None
     else:
         return
     envelope = recorded.envelope

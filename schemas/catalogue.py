@@ -5,10 +5,11 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from schemas import channel, config, dead, memory, people, run
+from schemas import channel, config, cortex, dead, memory, people, run
 from schemas.base import Event
 from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
+from schemas.cortex import CortexEvent
 from schemas.dead import DeadEvent
 from schemas.envelope import Envelope
 from schemas.memory import MemoryEvent
@@ -16,12 +17,15 @@ from schemas.people import PeopleEvent
 from schemas.run import RunEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
-AnyEvent: TypeAlias = ChannelEvent | RunEvent | MemoryEvent | ConfigEvent | DeadEvent | PeopleEvent
+AnyEvent: TypeAlias = (
+    ChannelEvent | RunEvent | MemoryEvent | CortexEvent | ConfigEvent | DeadEvent | PeopleEvent
+)
 
 MODULES: Final[dict[ModuleType, Any]] = {
     channel: ChannelEvent,
     run: RunEvent,
     memory: MemoryEvent,
+    cortex: CortexEvent,
     config: ConfigEvent,
     dead: DeadEvent,
     people: PeopleEvent,

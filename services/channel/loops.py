@@ -7,6 +7,7 @@ from typing import Final
 from projections import runs
 from services.channel.service import DURABLE, Channel, Parts
 from services.errors import Transient
+from services.runtime.briefings import Briefings
 from services.runtime.database import Pool, reading
 from services.runtime.process import Process
 from services.runtime.retries import Retries
@@ -53,6 +54,11 @@ def build(process: Process) -> Mapping[str, Loop]:
             statuses=ProjectedStatuses(process.pool),
             workspace=process.workspace,
             default_model=process.choice.model,
+            briefings=Briefings(
+                process.log,
+                process.clock,
+                people_tokens=process.config.cortex.people_tokens,
+            ),
         )
     )
     sweep = Sweep("turn", process, channel.handle, runs.stalled)

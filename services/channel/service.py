@@ -14,14 +14,16 @@ import structlog
 
 from schemas.base import EventId, RunId
 from schemas.channel import ReplySent, TurnCompleted, TurnFailed, TurnResumed, TurnStarted
+from schemas.cortex import BriefingWritten
 from schemas.subjects import Subject, matching, parse
 from services.channel.preview import Preview
 from services.channel.tools import TOOLS, Scope
 from services.channel.turn import Turn
 from services.errors import Conflict, Fenced, Permanent, Rejected, Transient
-from services.runtime import ids, prompts
+from services.runtime import briefings, ids, prompts
 from services.runtime.agents import Agents, UnknownAgent
 from services.runtime.bodies import content
+from services.runtime.briefings import Briefings
 from services.runtime.config import ChannelSettings
 from services.runtime.conversation import Conversation, Trigger, calls_for_turn
 from services.runtime.conversations import Conversations, history
@@ -76,6 +78,7 @@ class Parts:
     statuses: Statuses
     workspace: "WorkspaceOf"
     default_model: str
+    briefings: Briefings
 
 
 class WorkspaceOf(Protocol):
@@ -282,11 +285,16 @@ class Channel:
             state = turn.state
             at = state.at
         agent = await self._with.agents.get(turn.subject.tenant, turn.subject.agent or "")
+        briefing = await self._with.briefings.newest(agent.tenant, agent.id)
         context = Context(
-            system=prompts.system_prompt(agent, self._sections),
+            system=prompts.system_prompt(
+                agent, self._sections, briefings.shown(briefing, turn.subject)
+            ),
             history=await history(state, self._with.equipment.bodies),
             at=at,
-            note=await self._note(turn.subject, state) if journal.state.note is None else "",
+            note=await self._note(turn.subject, state, briefing)
+            if journal.state.note is None
+            else "",
         )
         return context, list(state.unhandled)
 
@@ -297,8 +305,13 @@ class Channel:
         state = await self._with.conversations.up_to(turn.subject, journal.state.context)
         return _ids(state.unhandled)
 
-    async def _note(self, subject: Subject, state: Conversation) -> str:
+    async def _note(
+        self, subject: Subject, state: Conversation, briefing: BriefingWritten | None
+    ) -> str:
         lines = [prompts.time_note(self._with.writer.clock)]
+        room = self._with.briefings.people_tokens
+        if people := briefings.present(state.present, briefing, tokens=room):
+            lines.append(people)
         if not state.runs:
             lines.append("No branches or workers are active.")
             return "\n".join(lines)

@@ -117,7 +117,7 @@ COMMANDS: Final = (
             Argument(
                 ("names",),
                 "services to run in this process",
-                choices=("projector", "channel", "branch", "worker", "api"),
+                choices=("projector", "channel", "branch", "worker", "cortex", "api"),
                 metavar="NAME",
                 repeat="+",
             ),
@@ -218,6 +218,16 @@ COMMANDS: Final = (
         "Messages, the turns they started, model calls with tokens, cost and time, tools, branches "
         "and workers, replies. Reads the log alone, so it works without PostgreSQL.",
         ("penstock trace terminal",),
+    ),
+    Command(
+        "briefing",
+        "what an agent has in mind",
+        "briefing:briefing",
+        (AGENT,),
+        "The newest briefing, as every conversation of the agent is shown it: who it is, what it "
+        "knows, the last days, what other open conversations talk about. Exits with 1 when there "
+        "is none yet. Reads the log alone, so it works without PostgreSQL.",
+        ("penstock briefing", "penstock briefing --agent atlas --json"),
     ),
     Command(
         "memory save",

@@ -7,8 +7,9 @@ import msgspec
 from schemas.base import BodyRef
 from schemas.catalogue import AnyEvent
 from schemas.channel import MessageReceived
+from schemas.cortex import BriefingWritten, DaySummarised, MemoriesAssociated
 from schemas.run import ModelReturned, Usage
-from services.cli.output import one_line
+from services.cli.output import one_line, plural
 
 TELLING: Final = (
     *("kind", "name", "tool", "step", "model", "status", "outcome", "emoji", "text", "task"),
@@ -27,6 +28,13 @@ def gist(event: AnyEvent | None, limit: int = 100) -> str:
         case ModelReturned(usage=usage, text=text, tool_calls=calls):
             called = ", ".join(call.name for call in calls)
             return one_line(f"{tokens(usage)} {called} {shown(text)}", limit)
+        case BriefingWritten(layers=layers):
+            told = (f"{layer.name} {len(layer.lines)}" for layer in layers)
+            return one_line(", ".join(told) or "nothing", limit)
+        case DaySummarised(day=day, messages=messages, lines=lines):
+            return one_line(f"{day} {plural(messages, 'message')}, {plural(len(lines), 'line')}")
+        case MemoriesAssociated(memory_ids=ids, links=links):
+            return f"{len(ids)} compared, {plural(links, 'link')}"
         case _:
             return one_line(" ".join(_values(event)), limit)
 

@@ -134,7 +134,12 @@ async def _ask_database(here: Installation, found: Standing) -> None:
         found.troubles.append(str(error))
     else:
         found.given_up = len(letters)
-        kinds = {"turn": "turns", "branch": "branches", "worker": "workers"}
+        kinds = {
+            "turn": "turns",
+            "branch": "branches",
+            "worker": "workers",
+            "synthesis": "syntheses",
+        }
         found.open_runs = {
             name: sum(run.kind == kind for run in active) for kind, name in kinds.items()
         }

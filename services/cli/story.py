@@ -61,6 +61,7 @@ Kind: TypeAlias = Literal[
     "turn",
     "branch",
     "worker",
+    "synthesis",
     "model",
     "tool",
     "reply",

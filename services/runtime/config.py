@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from services.runtime import days
 from services.runtime.secret import Secret
 
 HttpUrl: TypeAlias = Annotated[str, Meta(pattern="^https?://")]
@@ -641,6 +642,143 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class CortexSettings(Struct, frozen=True, kw_only=True):
+    """The cortex: what an agent has in mind between conversations, and who looks after runs.
+
+    A token is counted as four bytes; a layer with 0 tokens is left out.
+    """
+
+    time_zone: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Time zone in which days begin and end, by its IANA name, for example "
+            "`Europe/Berlin`. UTC: the machine's own zone says nothing about the team's.",
+        ),
+    ] = "UTC"
+    briefing_interval_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds between two briefings of an agent at least. Each one changes "
+            "its system prompts, and providers keep a prompt cached for about five minutes.",
+        ),
+    ] = 300.0
+    identity_tokens: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Tokens at most. Who the agent is: a few statements.",
+        ),
+    ] = 150
+    knowledge_tokens: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Tokens at most. What it knows; the list or the synthesis of it. The "
+            "largest part of what is asked about.",
+        ),
+    ] = 400
+    week_tokens: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Tokens at most. The five days before yesterday, a line or two each.",
+        ),
+    ] = 250
+    yesterday_tokens: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Tokens at most. What was kept of yesterday.",
+        ),
+    ] = 250
+    today_tokens: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Tokens at most. What happened today so far, the newest of it.",
+        ),
+    ] = 400
+    channels_tokens: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Tokens at most. What other open conversations talk about, about a line "
+            "each.",
+        ),
+    ] = 300
+    people_tokens: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Tokens at most. Who is present, at most five, and a line on each that "
+            "everybody may know.",
+        ),
+    ] = 150
+    synthesis: Annotated[
+        bool,
+        Meta(
+            description="Whether a model puts into a few sentences what the agent knows, after "
+            "it has changed. Off: the most important memories are listed."
+        ),
+    ] = True
+    synthesis_interval_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=2_592_000,
+            description="Seconds between two syntheses of an agent at least. Each is one model "
+            "call; what is known changes many times an hour and means the same.",
+        ),
+    ] = 21_600.0
+    synthesis_memories: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Memories that everybody may know, from which on a synthesis is made. "
+            "Fewer fit as they are.",
+        ),
+    ] = 12
+    links: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=20,
+            description="Memories that a new one is linked to at most. Recall follows links two "
+            "steps far; more of them only add noise.",
+        ),
+    ] = 5
+    link_similarity: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Similarity from which on two memories are linked: the cosine of their "
+            "vectors, or without an embedding model the share of words that they have in common.",
+        ),
+    ] = 0.5
+    stalled_s: Annotated[
+        float,
+        Meta(
+            ge=60,
+            le=604_800,
+            description="Seconds without any event, beyond its own inactivity timeout, after "
+            "which a branch or worker is cancelled. By then everything else that could have "
+            "moved it has failed.",
+        ),
+    ] = 600.0
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """The whole configuration of one installation."""
 
@@ -697,6 +835,7 @@ class Config(Struct, frozen=True, kw_only=True):
     persistence: PersistenceSettings = PersistenceSettings()
     worker: WorkerSettings = WorkerSettings()
     guard: GuardSettings = GuardSettings()
+    cortex: CortexSettings = CortexSettings()
     models: ModelSettings = ModelSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
     sandbox: SandboxSettings = SandboxSettings()
@@ -729,6 +868,8 @@ def conflicts(config: Config) -> Iterator[str]:
             yield f"{name} must start with {' or '.join(schemes)}"
     if config.host not in LOOPBACK and config.api.token is None:
         yield f"host is {config.host}, which others can reach: set api.token"
+    if not days.is_zone(config.cortex.time_zone):
+        yield f"cortex.time_zone: no time zone {config.cortex.time_zone!r} is known here"
     if config.log.replicas > 1 and config.nats_url is None:
         yield f"log.replicas is {config.log.replicas}: the embedded server is one; set nats_url"
 

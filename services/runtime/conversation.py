@@ -35,6 +35,7 @@ from services.runtime.persistence import Unsaved
 SEEN: Final = 1_000  # message ids remembered, so that a platform's repetition is not a new message
 FAILED: Final = 200  # given-up turns that can be tried again: a day of an outage in a busy room
 PREVIEW: Final = 300  # characters of a task kept for the status block
+PRESENT: Final = 5  # people who count as present: those who spoke last
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -117,6 +118,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Triggers of the last turn that ended, kept for a retry."""
     unsaved: Unsaved = Unsaved()
     """What nobody has looked through for what is worth keeping, and whether somebody does."""
+    present: tuple[Person, ...] = ()
+    """Who spoke lately, the last one last."""
 
     def run(self, run_id: str) -> ActiveRun | None:
         """Return the active run of this id, one that nobody is told of included, or None."""
@@ -242,9 +245,15 @@ def _receive(
         private=message.private,
         shared=state.shared or message.group or another,
         speaker=message.author,
+        present=_present(state, message.author),
         seen=(*state.seen, message.message_id)[-SEEN:],
         unhandled=(*state.unhandled, trigger),
     )
+
+
+def _present(state: Conversation, author: Person) -> tuple[Person, ...]:
+    others = tuple(person for person in state.present if person.id != author.id)
+    return (*others, author)[-PRESENT:]
 
 
 def _noticed(state: Conversation, recorded: Recorded) -> Conversation:

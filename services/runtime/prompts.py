@@ -25,10 +25,13 @@ def load(package: str, name: str) -> str:
     return (rest if first.startswith("<!-- version") else text).strip()
 
 
-def system_prompt(agent: Agent, sections: str) -> str:
-    """Return the whole system prompt: who the agent is, then the sections of its kind of run."""
+def system_prompt(agent: Agent, sections: str, briefing: str = "") -> str:
+    """Return the whole system prompt: who the agent is, how its kind of run works, what it knows.
+
+    What changes most often stands last, so that the rest stays cached when it does.
+    """
     identity = f"# Who you are\n\nYou are {agent.name}."
-    parts = [identity, agent.instructions.strip(), sections]
+    parts = [identity, agent.instructions.strip(), sections, briefing]
     return SEPARATOR.join(part for part in parts if part)
 
 

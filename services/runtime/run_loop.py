@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import structlog
 
-from schemas.base import EventId, RunId
+from schemas.base import BodyRef, EventId, RunId
 from schemas.run import (
     ContextTrimmed,
     ModelCalled,
@@ -304,8 +304,23 @@ class RunLoop(Generic[S]):
 
     async def _base(self) -> Context:
         if self._context is None:
-            self._context = await self._make_context()
+            made = await self._make_context()
+            self._context = replace(made, system=await self._system(made.system))
         return self._context
+
+    async def _system(self, made: str) -> str:
+        """Return the system prompt that the run was first shown, or the one made now.
+
+        Whoever takes a run over shows the same bytes, whatever the agent knows by then.
+        """
+        digest = self._journal.state.prompt
+        if digest is None or digest == prompts.digest(made):
+            return made
+        try:
+            return (await self._with.bodies.get(BodyRef(sha256=digest, bytes=0))).decode()
+        except Permanent as error:
+            log.warning("prompt.lost", run=self.run_id, reason=str(error))
+            return made
 
     async def _kept(self, text: str) -> str:
         """Return the hash of a prompt, having made sure that its bytes are in the object store."""

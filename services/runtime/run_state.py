@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from schemas.base import Content, EventId, Outcome, RunId
+from schemas.base import Content, EventId, Outcome, RunId, Sha256
 from schemas.catalogue import AnyEvent
 from schemas.run import (
     ContextTrimmed,
@@ -84,6 +84,8 @@ class RunState:
     """What the context was folded up to, fixed by the first model call."""
     note: Content | None = None
     """The volatile tail shown with the first model call, and so with all of them."""
+    prompt: Sha256 | None = None
+    """Hash of the system prompt shown with the first model call, and so with all of them."""
     pending: tuple[ToolCall, ...] = ()
     """Calls of the last answer that have no result."""
     begun: frozenset[str] = frozenset()
@@ -139,13 +141,14 @@ def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
             holder = recorded.envelope.cause
             state = replace(state, owner=owner, attempt=attempt, holder=holder, waiting=False)
             return replace(state, failures=0, failure=None)  # a new owner tries afresh
-        case ModelCalled(step=step, context=context, note=note):
+        case ModelCalled(step=step, context=context, note=note, prompt=prompt):
             return replace(
                 state,
                 step=step,
                 calling=True,
                 context=state.context or context,
                 note=note if state.note is None else state.note,
+                prompt=state.prompt or prompt,
                 ok_tools=frozenset(),
                 fresh_input=bool(state.queued),
                 signal=None,  # what came since is why the model is asked again

@@ -9,6 +9,7 @@ from typing import Final, Literal
 NUL_SHOWN: Final = "\u2400"  # SYMBOL FOR NULL
 SHORTEST: Final = 100  # bytes; below it the note about what is missing would be all there is
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def clean(raw: bytes | str) -> str:
@@ -60,3 +61,12 @@ def shorten(text: str, limit: int) -> str:
         return line
     kept, _, _ = line[:limit].rpartition(" ")
     return (kept or line[: limit - 1]) + "…"
+
+
+def quoted(text: str, limit: int) -> str:
+    """Return what somebody wrote as one line in quotes, of at most `limit` characters within.
+
+    It cannot begin a line, end the quotes or hide characters, so what reads it sees where it ends.
+    """
+    line = shorten(_CONTROL.sub(" ", text), limit)
+    return f'"{line.replace(chr(34), chr(39))}"'

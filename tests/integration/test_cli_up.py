@@ -139,7 +139,7 @@ def test_services_run_apart_on_the_servers_of_infra(here):
         unmade = here.run("memory", "list")
         assert unmade.code == 3
         assert "no event log yet" in unmade.err
-        names = ("projector", "channel", "branch", "worker", "api")
+        names = ("projector", "channel", "branch", "worker", "cortex", "api")
         variables = {"PENSTOCK_PORT": str(here.port)}
         with here.running("run", *names, "--json", **variables) as services:
             line = ""
@@ -230,8 +230,8 @@ def test_a_log_that_was_lost_is_restored_from_its_archive(here):
         assert infra.stdout.readline()
         restored = here.run("verify", "--repair", "log", "--json")
         assert restored.code == 0, restored.err
-        assert restored.document["restored"] == len(before)
-        assert here.run("events", "--limit", "0", "--json").lines == before
+        assert restored.document["restored"] >= len(before)  # the cortex may have added to it
+        assert here.run("events", "--limit", "0", "--json").lines[: len(before)] == before
     with here.up():
         said = here.run("chat", "--conversation", "other", "-m", "when is our release day?")
         assert "Thursday" in said.out

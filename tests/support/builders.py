@@ -298,3 +298,10 @@ WORKER = Profile(
     nudges=2,
     failures=3,
 )
+SYNTHESIS = Profile(
+    kind="synthesis",
+    max_calls=2,
+    guard=thresholds(GuardSettings().branch),
+    total_s=900.0,
+    failures=3,
+)

@@ -16,7 +16,9 @@ from schemas.subjects import Subject, parse
 from services.branch.occasions import Occasions
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
+from services.cortex.synthesis import TYPES as SYNTHESES, Syntheses, SynthesisParts
 from services.runtime.agents import Agents, config_subject
+from services.runtime.briefings import Briefings
 from services.runtime.config import ChannelSettings, PersistenceSettings
 from services.runtime.consumer import settle
 from services.runtime.conversations import Conversations
@@ -31,7 +33,7 @@ from services.runtime.tool import Tool
 from services.runtime.writer import Writer
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
-from tests.support.builders import BRANCH, CONVERSATION, TURN, WORKER, message
+from tests.support.builders import BRANCH, CONVERSATION, SYNTHESIS, TURN, WORKER, message
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_live import FakeLive
 from tests.support.fake_log import FakeBodies, FakeLog
@@ -173,6 +175,7 @@ class Replica:
                 statuses=NoStatuses(),
                 workspace=lambda tenant, agent: shared.sandbox.files,
                 default_model="scripted/one",
+                briefings=Briefings(self.log, shared.clock),
             )
         )
         self.branches = Branches(
@@ -188,6 +191,15 @@ class Replica:
             parts("worker", WORKER), lambda tenant, agent: WorkerScope(shared.sandbox)
         )
         self.workers.replica = self
+        self.syntheses = Syntheses(
+            SynthesisParts(
+                writer=Writer(self.log, shared.clock, "cortex"),
+                equipment=equipment,
+                agents=agents,
+                profile=SYNTHESIS,
+                default_model="scripted/one",
+            )
+        )
 
     async def reach(self, point: Point) -> None:
         """Come to a point, and perhaps not further."""
@@ -223,6 +235,7 @@ class Replica:
             "worker": (self.workers.request_types, self.workers.handle),
             "worker_control": (cancels, self.workers.handle_cancel),
             "persistence": (frozenset(), self._look),  # a loop, which nothing is delivered to
+            "cortex_synthesis": (SYNTHESES, self.syntheses.handle),
         }
 
 

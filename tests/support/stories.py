@@ -31,6 +31,17 @@ from schemas.channel import (
     WorkerRequested,
 )
 from schemas.config import AgentDefined, AgentRetired
+from schemas.cortex import (
+    BriefingWritten,
+    DaySummarised,
+    KnowledgeSynthesised,
+    Layer,
+    Line,
+    MemoriesAssociated,
+    PersonKnown,
+    SynthesisFailed,
+    SynthesisRequested,
+)
 from schemas.dead import DeliveryParked, DeliveryRetried
 from schemas.envelope import encode, seal
 from schemas.memory import (
@@ -102,10 +113,10 @@ class Story:
         """Let one thing happen."""
         self.random.choices(
             (
-                *(self._conversation, self._memory, self._agent),
+                *(self._conversation, self._memory, self._cortex, self._agent),
                 *(self._dead, self._damage, self._person),
             ),
-            weights=(90, 5, 1, 1, 1, 1),
+            weights=(90, 5, 2, 1, 1, 1, 1),
         )[0]()
 
     def recorded(self) -> list[Recorded]:
@@ -163,6 +174,42 @@ class Story:
         )
         self.add(subject, saved)
         self.memories.append((subject, id_))
+
+    def _cortex(self) -> None:
+        subject = Subject(
+            self.random.choice(TENANTS), self.random.choice(AGENTS), entity="cortex", id="briefing"
+        )
+        text = self.random.choice(TEXTS)
+        mine = [id_ for owner, id_ in self.memories if owner == subject.of("memory")]
+        line = Line(text=text, memory_id=mine[-1] if mine else None)
+        run_id = RunId(self.id("s"))
+        match self.random.randrange(4):
+            case 0:
+                layers = (Layer(name="today", lines=(line,), day="2026-11-24", left_out=1),)
+                people = (PersonKnown(person="portal:ana", line=line),)
+                self.add(subject, BriefingWritten(layers=layers, people=people))
+            case 1:
+                summary = DaySummarised(
+                    day="2026-11-24", zone="UTC", begin=0, until=1, messages=2, lines=(line,)
+                )
+                self.add(subject._replace(id="days"), summary)
+            case 2:
+                self._synthesis(subject._replace(id="knowledge"), run_id, tuple(mine))
+            case _:
+                done = MemoriesAssociated(memory_ids=tuple(mine), links=len(mine))
+                self.add(subject._replace(id="associations"), done)
+
+    def _synthesis(self, subject, run_id, memories) -> None:
+        asked = {"run_id": run_id, "graph": SHA}
+        self.add(subject, SynthesisRequested(**asked, memories=memories, source=self.text()))
+        stream = subject.of("synthesis", run_id)
+        self.add(stream, RunStarted(run_id=run_id, kind="synthesis", owner="c-1", task="do"))
+        outcome = self.random.choice(("succeeded", "failed"))
+        self.add(stream, RunEnded(run_id=run_id, outcome=outcome, result=self.text()))
+        if outcome == "failed":
+            self.add(subject, SynthesisFailed(**asked, reason=self.random.choice(TEXTS)))
+            return
+        self.add(subject, KnowledgeSynthesised(**asked, memories=memories, text=self.text()))
 
     def _agent(self) -> None:
         subject = Subject(self.random.choice(TENANTS), entity="config")
@@ -245,6 +292,8 @@ class Conversation:
             message_id=self.story.id("p"),
             author=Person(id="portal:ana", name="Ana"),
             text=self.story.text(),
+            group=self.random.random() < 0.5,
+            private=self.random.random() < 0.1,
             reply_to=self.random.choice((None, "p-1")),
             attachments=(attachment,) * self.random.randrange(2),
         )

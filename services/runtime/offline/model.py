@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.run import ToolCall, Usage
 from services.runtime.model import Delta, ModelAnswer, ModelRequest, OnDelta, ToolSpec
-from services.runtime.offline import keep, talk, think, transcript, work
+from services.runtime.offline import keep, synthesise, talk, think, transcript, work
 from services.runtime.offline.step import Step
 from services.runtime.repair import clean
 
@@ -52,6 +52,8 @@ def decide(request: ModelRequest) -> Step:
             return think.decide(transcript.of_run(messages), offered)
         case "worker":
             return work.decide(transcript.of_run(messages), offered)
+        case "synthesis":
+            return synthesise.decide(messages[-1].content)
 
 
 def accepted(spec: ToolSpec, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -44,4 +44,5 @@ def test_names_are_for_ever():
         "dead_letters",
         "people",
         "persistence",
+        "activity",
     )

@@ -144,6 +144,14 @@ def test_settings_that_contradict_each_other_are_a_problem():
     ]
 
 
+def test_a_time_zone_that_nobody_knows_is_a_problem():
+    known = load(environ={"PENSTOCK_CORTEX_TIME_ZONE": "Europe/Berlin"})
+    assert known.cortex.time_zone == "Europe/Berlin"
+    assert problems(environ={"PENSTOCK_CORTEX_TIME_ZONE": "Europe/Berln"}) == [
+        "cortex.time_zone: no time zone 'Europe/Berln' is known here"
+    ]
+
+
 def test_an_address_of_something_else_is_a_problem():
     environ = {"PENSTOCK_NATS_URL": "http://u:hunter2@h", "PENSTOCK_DATABASE_URL": "mysql://h"}
     assert problems(environ=environ) == [
