@@ -8,6 +8,8 @@ from schemas.base import EventId, RunId
 from schemas.channel import ChannelEvent, Person
 from schemas.memory import MemoryEvent
 from schemas.subjects import Subject
+from services.runtime.bodies import BodyStore
+from services.runtime.chronicle import Checkpoint
 from services.runtime.database import Pool, using
 from services.runtime.writer import Writer
 
@@ -31,6 +33,9 @@ class Scope:
     turn: RunId | None
     pool: Pool
     writer: Writer
+    bodies: BodyStore
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """What stands for the older parts of the conversation, at the fork."""
 
     @property
     def memory(self) -> str:

@@ -45,6 +45,8 @@ class Branches(RunService[Scope]):
             turn=request.turn,
             pool=self._pool,
             writer=self._with.writer,
+            bodies=self._with.equipment.bodies,
+            checkpoints=fork.checkpoints,
         )
 
         async def context() -> Context:

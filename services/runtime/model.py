@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from schemas.base import RunKind
 from schemas.run import ToolCall, Usage
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -43,7 +44,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     """The system prompt first, then oldest to newest."""
     tools: tuple[ToolSpec, ...] = ()
-    kind: Literal["turn", "branch", "worker"] = "turn"
+    kind: RunKind = "turn"
     max_output_tokens: int = 8_192
 
 

@@ -14,9 +14,13 @@ from schemas.base import AgentId
 from schemas.config import AgentDefined
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
+from services.compactor import decider, service as compactor
+from services.compactor.compactions import Compactions
+from services.compactor.service import Compactor
 from services.runtime.agents import Agents, config_subject
 from services.runtime.config import ChannelSettings
 from services.runtime.consumer import settle
+from services.runtime.conversation import EVERYTHING
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Append, Delivery, EventLog, Handler, Recorded
 from services.runtime.intake import Intake
@@ -29,7 +33,7 @@ from services.runtime.tool import Tool
 from services.runtime.writer import Writer
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
-from tests.support.builders import BRANCH, CONVERSATION, TURN, WORKER, message
+from tests.support.builders import BRANCH, COMPACTION, CONVERSATION, TURN, WORKER, message
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_live import FakeLive
 from tests.support.fake_log import FakeBodies, FakeLog
@@ -94,6 +98,7 @@ class Shared:
         place: Path | None = None,
         log: EventLog | None = None,
         settings: ChannelSettings | None = None,
+        limits: decider.Limits | None = None,
     ) -> None:
         self.log = log or FakeLog()
         self.bodies = FakeBodies()
@@ -103,6 +108,8 @@ class Shared:
         self.model = ScriptedModel(brain=brain)
         self.sandbox = FakeSandbox(Workspace(place or Path("nowhere")))
         self.settings = settings or ChannelSettings()
+        keep = self.settings.history_entries
+        self.limits = limits or decider.Limits(window_tokens=128_000, keep=keep)
         self.hook: Hook = nothing
         self.points: list[Point] = []
         """Everything that was reached, by whomever."""
@@ -148,11 +155,11 @@ class Replica:
         self.stopping = equipment.stopping
         agents = Agents(self.log)
 
-        def parts(kind, profile):
+        def parts(kind, profile, conversations=self.conversations):
             return RunParts(
                 writer=Writer(self.log, shared.clock, kind),
                 equipment=equipment,
-                conversations=self.conversations,
+                conversations=conversations,
                 agents=agents,
                 profile=profile,
                 default_model="scripted/one",
@@ -176,6 +183,11 @@ class Replica:
             parts("worker", WORKER), lambda tenant, agent: WorkerScope(shared.sandbox)
         )
         self.workers.replica = self
+        folds = Conversations(self.log, shared.snapshots, keep=EVERYTHING)
+        self.compactor = Compactor(
+            Writer(self.log, shared.clock, "compactor"), folds, shared.limits
+        )
+        self.compactions = Compactions(parts("compactor", COMPACTION, folds))
 
     async def reach(self, point: Point) -> None:
         """Come to a point, and perhaps not further."""
@@ -201,6 +213,8 @@ class Replica:
             "branch_control": (cancels, self.branches.handle_cancel),
             "worker": (self.workers.request_types, self.workers.handle),
             "worker_control": (cancels, self.workers.handle_cancel),
+            "compactor": (compactor.TRIGGERS, self.compactor.handle),
+            "compaction": (self.compactions.request_types, self.compactions.handle),
         }
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.run import ToolCall, Usage
 from services.runtime.model import Delta, ModelAnswer, ModelRequest, OnDelta, ToolSpec
-from services.runtime.offline import talk, think, transcript, work
+from services.runtime.offline import extract, talk, think, transcript, work
 from services.runtime.offline.step import Step
 from services.runtime.repair import clean
 
@@ -50,6 +50,8 @@ def decide(request: ModelRequest) -> Step:
             return think.decide(transcript.of_run(messages), offered)
         case "worker":
             return work.decide(transcript.of_run(messages), offered)
+        case "compaction":
+            return extract.decide(messages)
 
 
 def accepted(spec: ToolSpec, arguments: dict[str, Any]) -> dict[str, Any]:
