@@ -33,7 +33,7 @@ def counted(steps: Iterable[Recorded]) -> Counted | None:
     called, first, overflow = 0, None, 0
     for recorded in steps:
         match recorded.event:
-            case ModelCalled() if first is None:
+            case ModelCalled() if not called:  # by it the history is fixed, for all of the turn
                 called = recorded.seq
             case ModelFailed(reason="overflow"):
                 overflow = recorded.seq

@@ -1,7 +1,7 @@
 """The protocol of turns as a game against hypothesis.
 
 Whatever happens, every message is answered once, in order, by a turn that one replica owned at a
-time.
+time. Checkpoints come at any moment, and disturb nothing.
 """
 
 from collections import Counter, defaultdict
@@ -22,6 +22,8 @@ from schemas.channel import (
 )
 from schemas.run import ModelReturned
 from services.channel.service import TRIGGERS
+from services.compactor import summary
+from services.compactor.decider import part
 from services.errors import ModelUnavailable
 from services.runtime.conversation import calls_for_turn
 from services.runtime.event_log import Recorded
@@ -86,6 +88,13 @@ class TurnProtocol(Game):
         failed = self.state().failed
         turn_id, _ = failed[which % len(failed)]
         self.append(RetryRequested(turn_id=turn_id))
+
+    @rule(share=st.floats(0, 1))
+    def a_checkpoint_is_cut(self, share):
+        found = part(self.state(), "emergency", share, by_number=True)
+        if found is not None:
+            self.append(summary.emergency(found))
+            assert self.state().covered == found.until
 
     @precondition(lambda self: not self.handlings and self.state().turn)
     @rule(replica=NUMBER)
