@@ -19,7 +19,7 @@ from services.runtime.conversation import Conversation, Entry
 
 BACKGROUND_SHARE: Final = 0.30  # of the history, when there is time
 LARGER_SHARE: Final = 0.50  # of the history, when there is little, and in an emergency
-KEPT: Final = 4  # newest entries that are never covered: what the talk is about
+KEPT: Final = 4  # newest entries that stay: what the talk is about
 SPAN_SHARE: Final = 0.40  # of the window, most that one summary is made of
 BACKOFF_S: Final = 60.0  # after a failure, doubled for each one more
 LONGEST_BACKOFF_S: Final = 3_600.0
@@ -98,6 +98,7 @@ def part(
     *,
     by_number: bool,
     most_tokens: int | None = None,
+    kept: int = KEPT,
 ) -> Part | None:
     """Return the oldest part of the history, about a share of it, or None when none can go.
 
@@ -110,8 +111,9 @@ def part(
         share: Of the number of entries, or of their tokens.
         by_number: Which of the two.
         most_tokens: About how many tokens it may have in all.
+        kept: How many entries, the newest, it must leave alone.
     """
-    entries = state.entries[: _settled(state)]
+    entries = state.entries[: min(_settled(state), max(0, len(state.entries) - kept))]
     weigh: Callable[[Entry], int] = (lambda _: 1) if by_number else usage.of_entry
     wanted = share * sum(map(weigh, state.entries))
     ends = [index for index in range(1, len(entries) + 1) if _may_end(state.entries, index)]
@@ -130,11 +132,10 @@ def _settled(state: Conversation) -> int:
     """Return how many entries, from the oldest, have their place for ever and are answered."""
     waiting = {trigger.id for trigger in state.unhandled}
     start = state.turn.seq if state.turn is not None else None
-    most = max(0, len(state.entries) - KEPT)
-    for index, entry in enumerate(state.entries[:most]):
+    for index, entry in enumerate(state.entries):
         if entry.id in waiting or (start is not None and entry.seq > start):
             return index
-    return most
+    return len(state.entries)
 
 
 def _may_end(entries: Sequence[Entry], end: int) -> bool:

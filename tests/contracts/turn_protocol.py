@@ -7,8 +7,9 @@ time. Checkpoints come at any moment, and disturb nothing.
 from collections import Counter, defaultdict
 
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
+from schemas.base import RunId
 from schemas.channel import (
     BranchConcluded,
     BranchRequested,
@@ -61,6 +62,20 @@ class TurnProtocol(Game):
 
     # -- what happens ------------------------------------------------------------------------
 
+    @initialize(turns=st.integers(2, 6))
+    def they_have_talked_before(self, turns):
+        for number in range(turns):
+            turn = RunId(f"old-{number}")
+            self.append(message(message_id=f"old-{number}"))
+            asked = self.events()[-1].envelope
+            for event in (
+                TurnStarted(turn_id=turn, owner="old"),
+                ReplySent(turn_id=turn, text="answer"),
+                TurnCompleted(turn_id=turn, handled=(asked.id,)),
+            ):
+                envelope = self.shared.outside.seal(event, cause=asked.id, turn=turn)
+                self.run(self.shared.log.append(str(self.subject), envelope))
+
     @rule(group=st.booleans(), ben=st.booleans())
     def somebody_says_something(self, group, ben):
         self.said += 1
@@ -89,9 +104,9 @@ class TurnProtocol(Game):
         turn_id, _ = failed[which % len(failed)]
         self.append(RetryRequested(turn_id=turn_id))
 
-    @rule(share=st.floats(0, 1))
+    @rule(share=st.floats(0, 0.2))
     def a_checkpoint_is_cut(self, share):
-        found = part(self.state(), "emergency", share, by_number=True)
+        found = part(self.state(), "emergency", share, by_number=True, kept=0)
         if found is not None:
             self.append(summary.emergency(found))
             assert self.state().covered == found.until

@@ -226,7 +226,7 @@ class Teller:
         return retry(state.failed[0][0]) if state.failed else None
 
     def cut(self, state, share):
-        found = part(state, "interval", share, by_number=True)
+        found = part(state, "interval", share, by_number=True, kept=round(3 * share))
         if found is None:
             return None
         self.covered.append(tuple(entry.id for entry in found.entries if not entry.again))
