@@ -23,6 +23,7 @@ from services.runtime.writer import Writer
 DURABLE: Final = "compactor"  # names our read position in the log: never rename
 PATTERN: Final = matching(entity="channel")
 TRIGGERS: Final = frozenset({"turn_completed", "turn_failed", "checkpoint_cut"})
+SURROUNDINGS_SHARE: Final = 0.5  # of the window, most that prompt and tools reasonably fill
 TOKENS_PER_ESTIMATED: Final = 4  # most that a provider may count where we estimate one
 
 
@@ -58,16 +59,22 @@ class Compactor:
                 turn=recorded.envelope.turn,
             )
             try:
-                await self._writer.log.append_if(str(subject), state.seq, envelope)
+                seq = await self._writer.log.append_if(str(subject), state.seq, envelope)
             except Conflict:
                 state = await self._folds.newest(subject)
             else:
+                await self._folds.at_least(subject, seq)  # so that nobody here decides it again
                 return  # a checkpoint, when it is cut, makes us look again
 
     async def _counted(self, subject: Subject, state: Conversation) -> Counted | None:
-        """Return what a provider counted for the newest turn, where it can matter."""
-        most = TOKENS_PER_ESTIMATED * usage.tokens(state, None)
-        if most < self._limits.background * self._limits.window_tokens or not state.turn_seq:
+        """Return what a provider counted for the newest turn, where it can matter.
+
+        It cannot where the history is small beside the window: were it full nevertheless, it would
+        be of what surrounds the history, and no checkpoint could help.
+        """
+        most = TOKENS_PER_ESTIMATED * usage.of_history(state)
+        small = (self._limits.background - SURROUNDINGS_SHARE) * self._limits.window_tokens
+        if most < small or not state.turn_seq:
             return None
         steps = self._writer.log.read(str(subject.of("turn")), after=state.turn_seq, fresh=True)
         return usage.counted([recorded async for recorded in steps])

@@ -49,11 +49,16 @@ def counted(steps: Iterable[Recorded]) -> Counted | None:
 def tokens(state: Conversation, count: Counted | None) -> int:
     """Return about how many tokens the next request will have."""
     if count is None or not count.tokens:
-        summaries = sum(estimated_tokens(one.summary) for one in state.checkpoints)
-        return SURROUNDINGS + summaries + sum(map(of_entry, state.entries))
+        return SURROUNDINGS + of_history(state)
     new = sum(of_entry(entry) for entry in state.entries if entry.seq > count.seq)
     cut = sum(_saved(one) for one in state.checkpoints if one.seq > count.seq)
     return max(0, count.tokens + new - cut)
+
+
+def of_history(state: Conversation) -> int:
+    """Return about how many tokens checkpoints and entries have."""
+    summaries = sum(estimated_tokens(one.summary) for one in state.checkpoints)
+    return summaries + sum(map(of_entry, state.entries))
 
 
 def of_entry(entry: Entry) -> int:
