@@ -174,6 +174,7 @@ def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
         recorded: The next event; an unknown or damaged one only moves the position.
         keep: Entries of history kept. Up to twice as many stay before the older half goes at
             once, so that what a model was shown stays the beginning of what it is shown next.
+            What has still to be answered stays, however much it is.
     """
     state = replace(state, seq=recorded.seq, at=recorded.envelope.id)
     id_, at = recorded.envelope.id, recorded.envelope.at
@@ -280,7 +281,18 @@ def _add(
     ours = state.turn is not None and id_ in state.turn.effects
     entry = Entry(id=id_, seq=recorded.seq, role=role, label=label, text=text, at=at, ours=ours)
     entries = (*state.entries, entry)
-    return replace(state, entries=entries[keep:] if len(entries) > 2 * keep else entries)
+    if len(entries) > 2 * keep:
+        entries = entries[min(len(entries) - keep - 1, _answered(state)) :]
+    return replace(state, entries=entries)
+
+
+def _answered(state: Conversation) -> int:
+    """Return how many entries, from the oldest, are before whatever has still to be answered."""
+    if state.unhandled and state.entries[0].id == state.unhandled[0].id:
+        return 0  # the usual case of a flood, which must not be slow
+    waiting = {trigger.id for trigger in state.unhandled}
+    places = (index for index, entry in enumerate(state.entries) if entry.id in waiting)
+    return next(places, len(state.entries))
 
 
 def _effect(
