@@ -15,7 +15,9 @@ from tests.support.builders import (
     BEN,
     CONVERSATION,
     branch,
+    checkpoint,
     message,
+    reply,
     turn_started,
     worker,
     worker_reported,
@@ -217,3 +219,21 @@ async def test_only_files_of_the_workspace_are_sent(bench, path, error):
     with pytest.raises(error):
         await bench.use("send_file", path=path)
     assert bench.effects == []
+
+
+# -- checkpoints ------------------------------------------------------------------------------
+
+
+async def test_checkpoints_are_listed_and_opened_without_any_effect(bench):
+    cut = checkpoint("e0", title="The release day", summary="It is Thursday.")
+    await bench.open(message("hello"), reply("old"), cut)
+    assert (await bench.use("checkpoint_list")).endswith("The release day")
+    assert (await bench.use("checkpoint_open", number=1)).endswith("day\nIt is Thursday.")
+    with pytest.raises(Rejected, match="no checkpoint #2"):
+        await bench.use("checkpoint_open", number=2)
+    assert bench.effects == []
+
+
+async def test_a_short_conversation_has_no_checkpoints_to_list(bench):
+    await bench.open(message("hello"))
+    assert "There are no checkpoints" in await bench.use("checkpoint_list")
