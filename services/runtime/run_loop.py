@@ -330,7 +330,7 @@ class RunLoop(Generic[S]):
             for line in state.lines
         ]
         if state.trimmed:
-            pinned = int(shown[0].content.startswith(CHECKPOINTS))  # short, and about all the rest
+            pinned = sum(line.content.startswith(CHECKPOINTS) for line in shown[:1])  # always stays
             kept = range(kept.start - pinned, kept.stop - pinned)
             rest = _without_oldest(shown[pinned:], state.trimmed, kept)
             shown = [*shown[:pinned], *rest]
