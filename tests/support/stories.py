@@ -5,6 +5,8 @@ to store; and what they would never write but a damaged or newer log may hold: a
 body that is no envelope, a type that nobody knows.
 """
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import msgspec
@@ -95,10 +97,10 @@ class Story:
         self.memories: list[tuple[Subject, MemoryId]] = []
 
     def tell(self, events: int) -> list[Recorded]:
-        """Go on until there are at least so many events; return all of them."""
+        """Go on until there are so many events; return them."""
         while len(self.stored) < events:
             self.go_on()
-        return self.recorded()
+        return self.recorded()[:events]
 
     def go_on(self) -> None:
         """Let one thing happen."""
@@ -212,11 +214,15 @@ class Conversation:
         self.covered: EventId | None = None
         self.cuts: list[tuple[EventId, EventId | None]] = []
         self.said: EventId | None = None
+        self.steps: list[Callable[[], object]] = []
+        """Of the compaction that is under way."""
 
     def go_on(self) -> None:
         """Let one thing happen."""
         if self.random.random() < 0.3:
             self._receive()
+        elif self.steps:
+            self.steps.pop(0)()
         elif self.said is not None and self.random.random() < 0.05:
             self._compact(self.said)
         elif self.turn is None:
@@ -259,13 +265,16 @@ class Conversation:
             kind = "pressure" if run_id else "emergency"
             span = {"after": self.covered, "until": until, "kind": kind}
         if run_id is not None:
-            self.add(CompactionRequested(run_id=run_id, **span))
             run = Run(self, run_id, "compaction", self.subject.of("compaction", run_id))
-            run.go_on()
-            run.step()
+            requested = CompactionRequested(run_id=run_id, **span)
+            self.steps = [partial(self.add, requested), run.go_on, run.step]
             if self.random.random() < 0.3:
-                self.add(CompactionFailed(run_id=run_id, reason="no model"))
+                failed = CompactionFailed(run_id=run_id, reason="no model")
+                self.steps.append(partial(self.add, failed))
                 return
+        self.steps.append(partial(self._cut, span, run_id))
+
+    def _cut(self, span, run_id: RunId | None) -> None:
         cut = CheckpointCut(
             title="what was said"[: self.random.randrange(14)],
             summary=self.story.text(),

@@ -73,7 +73,7 @@ async def _chapters(log: JetStreamLog, tenant: str, options: Checkpoints) -> dic
 def _print_list(found: list[Chapter], *, as_json: bool) -> None:
     checkpoints = [chapter.checkpoint for chapter in found]
     if as_json:
-        output.document(checkpoints)
+        output.document([msgspec.structs.asdict(one) for one in checkpoints])
         return
     if not checkpoints:
         print("No checkpoints: all of the conversation is still shown to the model.")
@@ -105,7 +105,7 @@ async def _print_one(chapter: Chapter, bodies: BodyStore, options: Checkpoints) 
         print(output.visible(text))
         return
     summary = await shown(chapter.checkpoint.summary, bodies)
-    document: dict[str, object] = {"checkpoint": chapter.checkpoint, "summary": summary}
+    document: dict[str, object] = {**msgspec.structs.asdict(chapter.checkpoint), "summary": summary}
     if options.expand is not None:
         part = chapter.entries[options.skip : options.skip + reading_back.MOST]
         document["entries"] = [await _line(entry, bodies) for entry in part]
