@@ -103,6 +103,8 @@ def test_the_order_of_tools_is_for_ever():
                 "skip",
                 "react",
                 "send_file",
+                "checkpoint_list",
+                "checkpoint_open",
             )
         ),
         *(
@@ -113,6 +115,9 @@ def test_the_order_of_tools_is_for_ever():
                 "memory_delete",
                 "channel_recall",
                 "spawn_worker",
+                "checkpoint_list",
+                "checkpoint_open",
+                "checkpoint_expand",
             )
         ),
         *(
