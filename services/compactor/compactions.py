@@ -45,7 +45,7 @@ class Compactions(RunService[None]):
 
     async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[None]:  # noqa: ARG002
         """Return how to drive a compaction: on the part that was asked for, without tools."""
-        state = await self._with.conversations.up_to(request.subject, request.id)
+        state = await self._as_asked(request)
         if state.compaction is None:
             raise Permanent(f"{request.run_id} was never asked for")
         wanted = state.compaction
@@ -56,6 +56,18 @@ class Compactions(RunService[None]):
             return Context(system=self._sections, history=history, at=wanted.until)
 
         return Plan((), None, context)
+
+    async def _as_asked(self, request: Request) -> Conversation:
+        """Return the conversation as it was asked about, as far as the part goes that it is about.
+
+        What is to be summarised stands where it stood until a checkpoint covers it, so the newest
+        fold does; only after a checkpoint that came first is the past folded anew.
+        """
+        state = await self._with.conversations.at_least(request.subject, request.seq)
+        now = state.compaction
+        if now is not None and now.run_id == request.run_id and _is_untouched(state, now):
+            return state
+        return await self._with.conversations.up_to(request.subject, request.id)
 
     async def _shown(self, state: Conversation, wanted: Compaction) -> str:
         bodies, part = self._with.equipment.bodies, part_of(state, wanted)
@@ -123,6 +135,13 @@ class Compactions(RunService[None]):
             except Conflict:
                 continue
             return True
+
+
+def _is_untouched(state: Conversation, wanted: Compaction) -> bool:
+    """Tell whether everything that a compaction is about is still there."""
+    if wanted.sources:
+        return {*wanted.sources} <= {one.id for one in state.checkpoints}
+    return state.covered == wanted.after
 
 
 def part_of(state: Conversation, wanted: Compaction) -> Part:

@@ -69,13 +69,12 @@ def build(process: Process) -> Mapping[str, Loop]:
         concurrency=AT_ONCE,
         stop=process.stopping,
     )
-    handlers = {DURABLE: compactor.handle, **compactions.handlers}
+    handlers = {DURABLE: compactor.handle, compactions.durable: compactions.handle}
     retries = Retries(DURABLE, handlers, writer, process.stopping)
     sweep = Sweep("compaction", process, compactions.handle, runs.stalled)
     return {
         "compactor": watch,
         "compactor runs": compactions.run,
-        "compactor control": compactions.control,
         "compactor retries": retries.run,
         "compactor sweep": sweep.run,
     }

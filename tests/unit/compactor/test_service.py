@@ -218,6 +218,30 @@ async def test_what_is_said_while_it_is_summarised_is_neither_lost_nor_covered(r
     assert [e.text for e in room.state().entries][-2:] == ["meanwhile", "and more"]
 
 
+async def test_whoever_takes_over_shows_the_model_the_same(room):
+    running, _ = await hold_up(room)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await room.shared.say("meanwhile")
+    other = Replica(room.shared)
+    await other.compactions.handle(Delivery(room.last(CompactionRequested), 2))
+    first, again = room.asked
+    assert first == again
+    assert len(room.events(CheckpointCut)) == 1
+
+
+async def test_whoever_takes_over_after_a_checkpoint_that_came_first_changes_nothing(room):
+    running, _ = await hold_up(room)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await room.append(summary.emergency(part(room.state(), "emergency", 0.3, by_number=True)))
+    other = Replica(room.shared)
+    await other.compactions.handle(Delivery(room.last(CompactionRequested), 2))
+    assert room.asked[0] == room.asked[1]
+    assert len(room.events(CheckpointCut)) == 1
+    assert [failed.reason for failed in room.events(CompactionFailed)] == [SUPERSEDED]
+
+
 async def test_a_checkpoint_that_came_first_wins(room):
     running, go_on = await hold_up(room)
     first = summary.emergency(part(room.state(), "emergency", 0.3, by_number=True))
