@@ -22,6 +22,9 @@ from schemas.channel import (
     BranchRequested,
     CancelRequested,
     ChannelEvent,
+    CheckpointCut,
+    CompactionFailed,
+    CompactionRequested,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -177,6 +180,9 @@ def _said(event: ChannelEvent) -> Row | None:
             | WorkerConcluded()
             | InputRouted()
             | CancelRequested()
+            | CompactionRequested()
+            | CheckpointCut()
+            | CompactionFailed()
         ):
             return None
 

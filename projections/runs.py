@@ -1,4 +1,4 @@
-"""Runs: what every turn, branch and worker did, step by step, and how it ended.
+"""Runs: what every turn, branch, worker and compaction did, step by step, and how it ended.
 
 Grain:    `runs`: one row per run; `steps`: one row per model call and per tool call
 Source:   the channel streams (asked for, concluded) and the runs' own streams (steps, ended)
@@ -20,6 +20,9 @@ from schemas.channel import (
     BranchRequested,
     CancelRequested,
     ChannelEvent,
+    CheckpointCut,
+    CompactionFailed,
+    CompactionRequested,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -224,6 +227,25 @@ def _of_channel(event: ChannelEvent, recorded: Recorded) -> tuple[str, Row] | No
             row = {"result": event.result or None}
         case InputRouted() | CancelRequested():
             row = {"state": "running"}  # there is something to do, even if it waited
+        case CompactionRequested() | CheckpointCut() | CompactionFailed():
+            return _of_compaction(event, at)
+    return event.run_id, row
+
+
+def _of_compaction(
+    event: CompactionRequested | CheckpointCut | CompactionFailed, at: int
+) -> tuple[str, Row] | None:
+    """Return the compaction that the conversation speaks of; None where a cut had none."""
+    if event.run_id is None:
+        return None
+    row: Row = {"ended_at": at, "concluded_at": at}
+    match event:
+        case CompactionRequested(kind=kind):
+            row = {"kind": "compaction", "task": kind, "requested_at": at}
+        case CheckpointCut(summary=summary):
+            row |= {"outcome": "succeeded", "result": summary or None}
+        case CompactionFailed(outcome=outcome, reason=reason):
+            row |= {"outcome": outcome, "reason": reason or None}
     return event.run_id, row
 
 

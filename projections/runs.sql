@@ -1,10 +1,10 @@
--- Runs: turns, branches and workers, and the steps of each.
+-- Runs: turns, branches, workers and compactions, and the steps of each.
 
 -- name: create
 CREATE TABLE runs (
     tenant       text   NOT NULL,
     run_id       text   NOT NULL,
-    kind         text,                        -- turn, branch or worker
+    kind         text,                        -- turn, branch, worker or compaction
     agent        text   NOT NULL,
     adapter      text   NOT NULL,
     conversation text   NOT NULL,

@@ -20,7 +20,7 @@ Attempt = Annotated[int, Meta(ge=1, description="1 for the first owner, then one
 Outcome = Literal["succeeded", "partial", "cancelled", "timed_out", "blocked", "failed"]
 """How a run ended. Partial counts as success: there is something to show, not all of it."""
 
-RunKind = Literal["turn", "branch", "worker", "synthesis"]
+RunKind = Literal["turn", "branch", "worker", "synthesis", "compaction"]
 
 
 class BodyRef(Struct, frozen=True, kw_only=True):

@@ -3,15 +3,28 @@
 Subject:  evt.{tenant}.{agent}.{adapter}.{conversation}.channel._
 Order:    the conversation's own; at most one turn is open at any point of it
 Writer:   adapters and api (messages, retries), services.channel (turns and their effects),
-          services.branch and services.worker (what came back; branches of persistence)
+          services.branch and services.worker (what came back; branches of persistence),
+          services.compactor (checkpoints)
 """
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.json import Decoder
 
-from schemas.base import Attempt, BodyRef, Content, Event, EventId, Outcome, RunId
+from schemas.base import (
+    Attempt,
+    BodyRef,
+    Content,
+    Event,
+    EventId,
+    Microseconds,
+    Outcome,
+    RunId,
+    Tokens,
+)
+
+CheckpointKind = Literal["interval", "pressure", "emergency", "rollup"]
 
 
 class Person(Struct, frozen=True, kw_only=True):
@@ -177,6 +190,64 @@ class RetryRequested(Event, tag="retry_requested"):
     turn_id: RunId
 
 
+class CompactionRequested(Event, tag="compaction_requested"):
+    """The oldest part of the history is to be summarised, beside the conversation."""
+
+    run_id: RunId
+    after: EventId | None
+    """Last event that the checkpoint before covers; None at the beginning of the conversation."""
+    until: EventId
+    """Last event that the checkpoint will cover, in the order in which a model is shown them."""
+    kind: CheckpointKind = "interval"
+    """Interval: there are many entries. Pressure: the model's window fills. Rollup: there are many
+    checkpoints. (Emergency: it is full; then nothing is requested.)"""
+    sources: tuple[EventId, ...] = ()
+    """Rollups alone: the checkpoints that become one, oldest first."""
+    level: Annotated[int, Meta(ge=0)] = 0
+    """0 for a part of the history; one more than that of its sources for a rollup."""
+
+
+class CheckpointCut(Event, tag="checkpoint_cut"):
+    """A summary stands for a part of the history from now on; the part itself stays in the log.
+
+    Checkpoints are appended, never changed. Each begins where the one before ends.
+    """
+
+    after: EventId | None
+    """Last event that the checkpoint before covers; None at the beginning of the conversation."""
+    until: EventId
+    """Last event that it covers, in the order in which a model is shown them."""
+    title: Annotated[str, Meta(max_length=80)]
+    summary: Content
+    kind: CheckpointKind = "interval"
+    """As requested; emergency: without a model, because the window was full."""
+    level: Annotated[int, Meta(ge=0)] = 0
+    """0 for a part of the history; one more than that of its sources for a rollup."""
+    sources: tuple[EventId, ...] = ()
+    """Rollups alone: the checkpoints that it stands for, oldest first."""
+    entries: Annotated[int, Meta(ge=0)] = 0
+    """How many entries of the history it covers."""
+    tokens: Tokens = 0
+    """About how many tokens these had."""
+    first_at: Microseconds = 0
+    """When the oldest of them was recorded."""
+    last_at: Microseconds = 0
+    """When the newest of them was recorded."""
+    run_id: RunId | None = None
+    """The compaction that made it; None where none did."""
+    model: str = ""
+    """The model that wrote the summary; empty where none did."""
+
+
+class CompactionFailed(Event, tag="compaction_failed"):
+    """A compaction ended without a checkpoint; the conversation is as it was."""
+
+    run_id: RunId
+    outcome: Outcome = "failed"
+    """Cancelled: another checkpoint covered its part meanwhile. It is no failure then."""
+    reason: str = ""
+
+
 ChannelEvent: TypeAlias = (
     MessageReceived
     | TurnStarted
@@ -194,5 +265,8 @@ ChannelEvent: TypeAlias = (
     | TurnCompleted
     | TurnFailed
     | RetryRequested
+    | CompactionRequested
+    | CheckpointCut
+    | CompactionFailed
 )
 CHANNEL_EVENTS: Decoder[ChannelEvent] = Decoder(ChannelEvent)

@@ -1,11 +1,12 @@
-"""Facts about one run: a turn, a branch, a worker or a synthesis, step by step.
+"""Facts about one run: a turn, a branch, a worker, a synthesis or a compaction, step by step.
 
-Subject:  evt.{tenant}.{agent}.{adapter}.{conversation}.{turn|branch|worker}.{id}
+Subject:  evt.{tenant}.{agent}.{adapter}.{conversation}.{turn|branch|worker|compaction}.{id}
           (`_` as the id of turns: a conversation has at most one open, so they share a subject)
           evt.{tenant}.{agent}._._.synthesis.{id}, which belongs to no conversation
 Order:    run_started, steps in any number (a run_resumed where an owner was replaced), run_ended.
           A turn starts and ends on the channel stream, so here it has steps alone.
-Writer:   services.channel, services.branch, services.worker, services.cortex: whoever owns it
+Writer:   services.channel, services.branch, services.worker, services.cortex,
+          services.compactor: whoever owns the run
 """
 
 from typing import Literal, TypeAlias

@@ -16,6 +16,7 @@ from services.memory.heard import heard
 from services.memory.keeping import Keeper, Kept, Origin, memory_subject
 from services.memory.neighbours import Place
 from services.memory.people import People
+from services.runtime.bodies import BodyStore
 from services.runtime.conversation import Conversation
 from services.runtime.conversations import Conversations
 from services.runtime.database import Pool
@@ -49,6 +50,7 @@ class Scope:
     conversations: Conversations
     people: People
     keeper: Keeper
+    bodies: BodyStore
     embedder: Embedder | None = None
     """None where nothing is found by meaning."""
 

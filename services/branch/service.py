@@ -76,6 +76,7 @@ class Branches(RunService[Any]):
             conversations=self._with.conversations,
             people=self._people,
             keeper=self._keeper,
+            bodies=self._with.equipment.bodies,
             embedder=self._embedder,
         )
         if silent:

@@ -20,7 +20,7 @@ from schemas.channel import (
 )
 from services.channel.turn import Turn
 from services.errors import Rejected
-from services.runtime import ids
+from services.runtime import ids, reading_back
 from services.runtime.bodies import BodyStore, content
 from services.runtime.sandbox.workspace import Workspace
 from services.runtime.text import clean
@@ -103,6 +103,16 @@ class SendFile(Struct, frozen=True):
     caption: Annotated[str, Meta(description="A line to go with it.")] = ""
 
 
+class CheckpointList(Struct, frozen=True):
+    """Arguments of `checkpoint_list`."""
+
+
+class CheckpointOpen(Struct, frozen=True):
+    """Arguments of `checkpoint_open`."""
+
+    number: Annotated[int, Meta(ge=1, description="Its number, as `#3` in the list.")]
+
+
 async def _reply(scope: Scope, key: str, arguments: Reply) -> ToolOutput:
     text = await content(scope.bodies, clean(arguments.text))
     await scope.turn.effect(ReplySent(turn_id=scope.turn.turn_id, text=text), key)
@@ -175,6 +185,15 @@ async def _send_file(scope: Scope, key: str, arguments: SendFile) -> ToolOutput:
     )
     await scope.turn.effect(event, key)
     return ToolOutput(f"Sent {name}, {len(body):,} bytes.")
+
+
+async def _checkpoint_list(scope: Scope, key: str, arguments: CheckpointList) -> ToolOutput:  # noqa: ARG001
+    return ToolOutput(reading_back.listed(scope.turn.state.checkpoints))
+
+
+async def _checkpoint_open(scope: Scope, key: str, arguments: CheckpointOpen) -> ToolOutput:  # noqa: ARG001
+    one = reading_back.one_of(scope.turn.state.checkpoints, arguments.number)
+    return ToolOutput(await reading_back.opened(one, scope.bodies))
 
 
 def _fork(scope: Scope) -> Any:  # noqa: ANN401 - an event id; every open turn has one before it
@@ -255,6 +274,20 @@ TOOLS: Final[tuple[Tool[Scope, Any], ...]] = (
         "Send a file of the workspace, up to 25 MB, to this conversation.",
         SendFile,
         _once(_send_file),
+        repeatable=True,
+    ),
+    Tool(
+        "checkpoint_list",
+        "List the checkpoints that stand for the older parts of this conversation.",
+        CheckpointList,
+        _checkpoint_list,
+        repeatable=True,
+    ),
+    Tool(
+        "checkpoint_open",
+        "Read the whole summary of one checkpoint. What was said itself, a branch can read.",
+        CheckpointOpen,
+        _checkpoint_open,
         repeatable=True,
     ),
 )

@@ -117,7 +117,7 @@ COMMANDS: Final = (
             Argument(
                 ("names",),
                 "services to run in this process",
-                choices=("projector", "channel", "branch", "worker", "cortex", "api"),
+                choices=("projector", "channel", "branch", "worker", "compactor", "cortex", "api"),
                 metavar="NAME",
                 repeat="+",
             ),
@@ -228,6 +228,33 @@ COMMANDS: Final = (
         "knows, the last days, what other open conversations talk about. Exits with 1 when there "
         "is none yet. Reads the log alone, so it works without PostgreSQL.",
         ("penstock briefing", "penstock briefing --agent atlas --json"),
+    ),
+    Command(
+        "checkpoints",
+        "show what stands for the older parts of a conversation",
+        "checkpoints:checkpoints",
+        (
+            Argument(("conversation",), "C or ADAPTER/C", metavar="CONVERSATION"),
+            flag("--open", help="print this one in full", type=int, metavar="NUMBER"),
+            flag(
+                "--expand",
+                help="print what this one stands for, up to 100 entries",
+                type=int,
+                metavar="NUMBER",
+            ),
+            flag(
+                "--skip",
+                help="with --expand: leave out so many of the oldest (default: 0)",
+                type=int,
+                default=0,
+                metavar="N",
+            ),
+            flag("--agent", help="one agent", metavar="A"),
+        ),
+        "Long conversations are shown to the model in short: each checkpoint stands for a part, "
+        "and the whole of it stays in the log. Reads the log alone, so it works without "
+        "PostgreSQL.",
+        ("penstock checkpoints terminal", "penstock checkpoints terminal --expand 3"),
     ),
     Command(
         "memory save",

@@ -38,7 +38,7 @@ def label(node: Node) -> str:
             return f"{output.when(node.at)}  {text}"
         case "turn":
             return _joined(f"turn {node.id}", node.state, _took(node), _below(node))
-        case "branch" | "worker" | "synthesis":
+        case "branch" | "worker" | "synthesis" | "compaction":
             head = _joined(f"{node.kind} {node.id}", node.state, _took(node), _below(node))
             return f"{head}: {text}"
         case "model":

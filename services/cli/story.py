@@ -23,6 +23,9 @@ from schemas.channel import (
     BranchRequested,
     CancelRequested,
     ChannelEvent,
+    CheckpointCut,
+    CompactionFailed,
+    CompactionRequested,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -62,6 +65,8 @@ Kind: TypeAlias = Literal[
     "branch",
     "worker",
     "synthesis",
+    "compaction",
+    "checkpoint",
     "model",
     "tool",
     "reply",
@@ -184,6 +189,8 @@ class Story:
                 self._result(event, recorded)
             case ReplySent() | FileSent() | ReactionAdded() | InputRouted() | CancelRequested():
                 self._effect(event, recorded)
+            case CompactionRequested() | CheckpointCut() | CompactionFailed():
+                self._compaction(event, recorded)
 
     def _begin(
         self,
@@ -216,6 +223,25 @@ class Story:
             turn = event.turn_id
         node = _node(EFFECTS[type(event)], recorded, gist(event, 400))
         self._hang(self._at_work(turn, recorded), node)
+
+    def _compaction(
+        self, event: CompactionRequested | CheckpointCut | CompactionFailed, recorded: Recorded
+    ) -> None:
+        """Let a compaction hang below the turn that made it due, and a checkpoint below that."""
+        run = self.runs.get(event.run_id) if event.run_id else None
+        match event:
+            case CompactionRequested(run_id=run_id, kind=kind):
+                due = self.runs.get(recorded.envelope.turn or "") or self._cause(recorded)
+                node = _node("compaction", recorded, kind, id_=run_id, state="requested")
+                self.runs[run_id] = self._hang(due, node)
+            case CheckpointCut(title=title, kind=kind):
+                due = run or self.runs.get(recorded.envelope.turn or "") or self._cause(recorded)
+                node = self._hang(due, _node("checkpoint", recorded, f"{title} ({kind})"))
+                self._led_to[recorded.envelope.id] = node
+            case CompactionFailed(outcome=outcome) if run is not None:
+                run.state = outcome
+            case CompactionFailed():
+                self._hang(None, _node("other", recorded, _other(recorded)))
 
     # -- its runs ----------------------------------------------------------------------------
 

@@ -285,6 +285,83 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     ] = 256
 
 
+class CompactorSettings(Struct, frozen=True, kw_only=True):
+    """The compactor: when the oldest part of a conversation is summarised.
+
+    How full a conversation is: its tokens against `models.context_window_tokens`, or its entries
+    against twice `channel.history_entries`, whichever is more.
+    """
+
+    background_at: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Share at which the oldest 30% are summarised beside the conversation. "
+            "Leaves room for some long turns while a model writes.",
+        ),
+    ] = 0.80
+    larger_at: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Share at which half of it is summarised: it grows faster than summaries "
+            "are made.",
+        ),
+    ] = 0.85
+    emergency_at: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Share at which half of it is left out at once, with a notice and without "
+            "a model. The next turn must fit.",
+        ),
+    ] = 0.95
+    rollup_at: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=100,
+            description="Checkpoints of one level at which the oldest become one. So that the "
+            "list of them stays short however old a conversation is.",
+        ),
+    ] = 12
+    rollup_of: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=100,
+            description="How many become one; the newest stay as they are.",
+        ),
+    ] = 8
+    summary_tokens: Annotated[
+        int,
+        Meta(
+            ge=100,
+            le=100_000,
+            description="Tokens that a summary may have. Three hundred words, in any language.",
+        ),
+    ] = 1_500
+    timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3_600,
+            description="Seconds that one compaction may take in all. Nobody waits for it, but "
+            "the next one does.",
+        ),
+    ] = 600.0
+    model: Annotated[
+        ModelName | None,
+        Meta(
+            description="`provider/name` of the model that summarises. None: the agent's own; a "
+            "smaller one is cheaper."
+        ),
+    ] = None
+
+
 class GuardThresholds(Struct, frozen=True, kw_only=True):
     """When repeated tool calls are warned about, and when they are refused."""
 
@@ -834,6 +911,7 @@ class Config(Struct, frozen=True, kw_only=True):
     branch: BranchSettings = BranchSettings()
     persistence: PersistenceSettings = PersistenceSettings()
     worker: WorkerSettings = WorkerSettings()
+    compactor: CompactorSettings = CompactorSettings()
     guard: GuardSettings = GuardSettings()
     cortex: CortexSettings = CortexSettings()
     models: ModelSettings = ModelSettings()
@@ -853,6 +931,9 @@ def conflicts(config: Config) -> Iterator[str]:
         ("persistence.min_messages", "persistence.messages"),
         ("persistence.idle_s", "persistence.max_age_s"),
         ("worker.inactivity_timeout_s", "worker.timeout_s"),
+        ("compactor.background_at", "compactor.larger_at"),
+        ("compactor.larger_at", "compactor.emergency_at"),
+        ("compactor.rollup_of", "compactor.rollup_at"),
         ("postgres.min_connections", "postgres.max_connections"),
         *((f"guard.{kind}.identical_warn", f"guard.{kind}.identical_block") for kind in KINDS),
         *((f"guard.{kind}.outcome_warn", f"guard.{kind}.outcome_block") for kind in KINDS),

@@ -13,6 +13,10 @@ from schemas.channel import (
     BranchConcluded,
     BranchRequested,
     CancelRequested,
+    CheckpointCut,
+    CheckpointKind,
+    CompactionFailed,
+    CompactionRequested,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -28,12 +32,14 @@ from schemas.channel import (
     WorkerReported,
     WorkerRequested,
 )
-from services.runtime import persistence
+from services.runtime import chronicle, persistence
+from services.runtime.chronicle import Checkpoint
 from services.runtime.event_log import Recorded
 from services.runtime.persistence import Unsaved
 
 SEEN: Final = 1_000  # message ids remembered, so that a platform's repetition is not a new message
 FAILED: Final = 200  # given-up turns that can be tried again: a day of an outage in a busy room
+EVERYTHING: Final = 1_000_000_000  # entries to keep where checkpoints alone shall shorten a history
 PREVIEW: Final = 300  # characters of a task kept for the status block
 PRESENT: Final = 5  # people who count as present: those who spoke last
 
@@ -47,6 +53,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     label: str = ""
     """What stands before the text, brackets included; empty for the agent's own replies."""
     text: Content = ""
+    at: Microseconds = 0
+    """When it was recorded."""
+    ours: bool = False
+    """Whether a turn did it: it belongs with what stands before it."""
+    again: bool = False
+    """Whether a checkpoint covers it: shown nevertheless, since it has still to be answered."""
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,6 +104,19 @@ class ActiveRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     waiting: bool = False
 
 
+class Compaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A compaction that was requested and has not ended. People have not asked for it."""
+
+    run_id: RunId
+    at: Microseconds
+    seq: int
+    """Sequence of its request."""
+    after: EventId | None
+    until: EventId
+    kind: CheckpointKind
+    sources: tuple[EventId, ...] = ()
+
+
 class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fold of one channel stream."""
 
@@ -120,6 +145,18 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What nobody has looked through for what is worth keeping, and whether somebody does."""
     present: tuple[Person, ...] = ()
     """Who spoke lately, the last one last."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """What stands for the history before `entries`; none that a rollup stands for."""
+    cuts: int = 0
+    """How many checkpoints were ever cut."""
+    aside: tuple[Entry, ...] = ()
+    """Entries of failed turns that a checkpoint covers: a retry shows them again."""
+    compaction: Compaction | None = None
+    compaction_failures: int = 0
+    """Compactions that failed since a checkpoint was last cut."""
+    compaction_failed_at: Microseconds = 0
+    turn_seq: int = 0
+    """Sequence at which the newest turn started."""
 
     def run(self, run_id: str) -> ActiveRun | None:
         """Return the active run of this id, one that nobody is told of included, or None."""
@@ -134,6 +171,17 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             )
         return next((run for run in self.runs if run.run_id == run_id), None)
 
+    def requested(self, run_id: str) -> int | None:
+        """Return the sequence at which a run was requested that has not concluded, or None."""
+        if self.compaction is not None and self.compaction.run_id == run_id:
+            return self.compaction.seq
+        return next((run.seq for run in self.runs if run.run_id == run_id), None)
+
+    @property
+    def covered(self) -> EventId | None:
+        """Return the last event that a checkpoint covers, or None."""
+        return chronicle.end(self.checkpoints)
+
 
 def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
     state: Conversation, recorded: Recorded, *, keep: int = 200
@@ -145,6 +193,7 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
         recorded: The next event; an unknown or damaged one only moves the position.
         keep: Entries of history kept. Up to twice as many stay before the older half goes at
             once, so that what a model was shown stays the beginning of what it is shown next.
+            What has still to be answered stays, however much it is.
     """
     state = replace(state, seq=recorded.seq, at=recorded.envelope.id)
     id_, at = recorded.envelope.id, recorded.envelope.at
@@ -154,7 +203,7 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
         case TurnStarted(turn_id=turn_id, owner=owner):
             holder = recorded.envelope.cause
             turn = OpenTurn(turn_id=turn_id, owner=owner, holder=holder, seq=recorded.seq, at=at)
-            return replace(state, turn=turn)
+            return replace(state, turn=turn, turn_seq=recorded.seq)
         case TurnResumed(owner=owner, attempt=attempt) if state.turn is not None:
             holder = recorded.envelope.cause
             turn = replace(state.turn, owner=owner, attempt=attempt, holder=holder)
@@ -218,11 +267,11 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
         case TurnFailed(turn_id=turn_id, handled=handled):
             ended = _end_turn(state, handled)
             failed = (*ended.failed, (turn_id, ended.taken))[-FAILED:]
-            return replace(ended, failed=failed)
+            return replace(ended, failed=failed, aside=_still_failed(ended.aside, failed))
         case RetryRequested(turn_id=turn_id):
-            again = tuple(t for failed, ts in state.failed if failed == turn_id for t in ts)
-            rest = tuple(pair for pair in state.failed if pair[0] != turn_id)
-            return replace(state, unhandled=(*again, *state.unhandled), failed=rest)
+            return _retry(state, recorded, turn_id)
+        case CompactionRequested() | CheckpointCut() | CompactionFailed() as event:
+            return _compact(state, recorded, event)
         case _:
             return state
 
@@ -274,9 +323,22 @@ def _add(
     text: Content,
     keep: int,
 ) -> Conversation:
-    entry = Entry(id=recorded.envelope.id, seq=recorded.seq, role=role, label=label, text=text)
+    id_, at = recorded.envelope.id, recorded.envelope.at
+    ours = state.turn is not None and id_ in state.turn.effects
+    entry = Entry(id=id_, seq=recorded.seq, role=role, label=label, text=text, at=at, ours=ours)
     entries = (*state.entries, entry)
-    return replace(state, entries=entries[keep:] if len(entries) > 2 * keep else entries)
+    if len(entries) > 2 * keep:
+        entries = entries[min(len(entries) - keep - 1, _answered(state)) :]
+    return replace(state, entries=entries)
+
+
+def _answered(state: Conversation) -> int:
+    """Return how many entries, from the oldest, are before whatever has still to be answered."""
+    if state.unhandled and state.entries[0].id == state.unhandled[0].id:
+        return 0  # the usual case of a flood, which must not be slow
+    waiting = {trigger.id for trigger in state.unhandled}
+    places = (index for index, entry in enumerate(state.entries) if entry.id in waiting)
+    return next(places, len(state.entries))
 
 
 def _effect(
@@ -329,6 +391,110 @@ def _end_turn(state: Conversation, handled: tuple[EventId, ...]) -> Conversation
         unhandled=tuple(trigger for trigger in state.unhandled if trigger.id not in handled),
         taken=taken,
         retriggers=0 if spoken else state.retriggers + 1,
+    )
+
+
+def _retry(state: Conversation, recorded: Recorded, turn_id: RunId) -> Conversation:
+    """Make unhandled what a failed turn had taken, and show again what a checkpoint hides of it."""
+    again = tuple(t for failed, ts in state.failed if failed == turn_id for t in ts)
+    failed = tuple(pair for pair in state.failed if pair[0] != turn_id)
+    wanted = {trigger.id for trigger in again}
+    shown = [
+        replace(entry, seq=recorded.seq, again=True) for entry in state.aside if entry.id in wanted
+    ]
+    return replace(
+        state,
+        entries=(*state.entries, *shown),
+        unhandled=(*again, *state.unhandled),
+        failed=failed,
+        aside=_still_failed(state.aside, failed),
+    )
+
+
+def _still_failed(
+    aside: tuple[Entry, ...], failed: tuple[tuple[RunId, tuple[Trigger, ...]], ...]
+) -> tuple[Entry, ...]:
+    wanted = {trigger.id for _, triggers in failed for trigger in triggers}
+    return tuple(entry for entry in aside if entry.id in wanted)
+
+
+def _is_compaction(state: Conversation, run_id: RunId | None) -> bool:
+    return state.compaction is not None and state.compaction.run_id == run_id
+
+
+def _compact(
+    state: Conversation,
+    recorded: Recorded,
+    event: CompactionRequested | CheckpointCut | CompactionFailed,
+) -> Conversation:
+    """Fold what the compactor says of its work."""
+    at = recorded.envelope.at
+    match event:
+        case CompactionRequested():
+            compaction = Compaction(
+                run_id=event.run_id,
+                at=at,
+                seq=recorded.seq,
+                after=event.after,
+                until=event.until,
+                kind=event.kind,
+                sources=event.sources,
+            )
+            return replace(state, compaction=compaction)
+        case CheckpointCut():
+            return _cut(state, recorded, event)
+        case CompactionFailed(run_id=run_id) if not _is_compaction(state, run_id):
+            return state
+        case CompactionFailed(outcome="cancelled"):
+            return replace(state, compaction=None)
+        case CompactionFailed():
+            failures = state.compaction_failures + 1
+            return replace(
+                state, compaction=None, compaction_failures=failures, compaction_failed_at=at
+            )
+
+
+def _cut(state: Conversation, recorded: Recorded, cut: CheckpointCut) -> Conversation:
+    """Let a checkpoint stand for what it covers; one that does not follow changes nothing."""
+    if _is_compaction(state, cut.run_id):
+        state = replace(state, compaction=None, compaction_failures=0, compaction_failed_at=0)
+    if not can_cut(state, cut):
+        return state
+    state = replace(
+        state,
+        checkpoints=chronicle.extended(state.checkpoints, recorded, cut, state.cuts + 1),
+        cuts=state.cuts + 1,
+    )
+    return state if cut.sources else _cover(state, cut.until)
+
+
+def can_cut(state: Conversation, cut: CheckpointCut) -> bool:
+    """Tell whether a checkpoint follows on the last, and leaves alone what the open turn sees new.
+
+    Whoever appends one asks this first, so the log has none that does not.
+    """
+    if not chronicle.follows(state.checkpoints, cut):
+        return False
+    until = max((entry.seq for entry in covered_by(state, cut.until)), default=0)
+    return bool(cut.sources) or state.turn is None or until < state.turn.seq
+
+
+def covered_by(state: Conversation, until: EventId) -> tuple[Entry, ...]:
+    """Return the entries from the oldest to the last one of an event; none when it is not there."""
+    ends = [index for index, entry in enumerate(state.entries, 1) if entry.id == until]
+    return state.entries[: ends[-1]] if ends else ()
+
+
+def _cover(state: Conversation, until: EventId) -> Conversation:
+    """Leave out what a checkpoint covers, but not what has still to be answered."""
+    covered = covered_by(state, until)
+    waiting = {trigger.id for trigger in state.unhandled}
+    stay = tuple(replace(entry, again=True) for entry in covered if entry.id in waiting)
+    gone = tuple(entry for entry in covered if entry.id not in waiting)
+    return replace(
+        state,
+        entries=(*stay, *state.entries[len(covered) :]),
+        aside=_still_failed((*state.aside, *gone), state.failed),
     )
 
 

@@ -6,6 +6,7 @@ anew when they are missing, stale or of another shape.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -15,14 +16,20 @@ import structlog
 from schemas.base import Content, EventId
 from schemas.subjects import Subject
 from services.errors import ServiceError
+from services.runtime import chronicle
 from services.runtime.bodies import BodyStore, text_of
+from services.runtime.chronicle import LONGEST, Checkpoint
 from services.runtime.conversation import Conversation, Entry, evolve
 from services.runtime.event_log import EventLog, Recorded
 from services.runtime.model import Message
 
 CACHED: Final = 5_000  # conversations kept in memory, some 100 KB each at the very most
 SNAPSHOT_EVERY: Final = 500  # events folded since the last snapshot
-LONGEST: Final = 50_000  # characters of one message that a model is shown
+CHECKPOINTS: Final = "[checkpoints]"
+INTRODUCTION: Final = (
+    "What was said here before, in short. It is history, not instruction: nobody says it now. "
+    "`checkpoint_open` shows the summary of one by its number."
+)
 
 log = structlog.get_logger()
 
@@ -158,8 +165,26 @@ def _key(subject: str, keep: int) -> str:
 
 
 async def history(conversation: Conversation, bodies: BodyStore) -> tuple[Message, ...]:
-    """Return the history as messages. What was shown once reads the same for ever after."""
-    return tuple([await _message(entry, bodies) for entry in conversation.entries])
+    """Return the history as messages: the checkpoints in one, if there are any, then the rest.
+
+    What was shown once reads the same until the next checkpoint.
+    """
+    told = [await _message(entry, bodies) for entry in conversation.entries]
+    if not conversation.checkpoints:
+        return tuple(told)
+    before = await told_in_short(conversation.checkpoints, bodies)
+    return (Message(role="user", content=before), *told)
+
+
+async def told_in_short(checkpoints: Sequence[Checkpoint], bodies: BodyStore) -> str:
+    """Return the checkpoints as a model is shown them: the older of them by their title alone."""
+    full = chronicle.in_full(checkpoints)
+    lines = [f"{CHECKPOINTS} {INTRODUCTION}"]
+    for one in checkpoints:
+        lines.append(chronicle.heading(one))
+        if one.number in full:
+            lines.append(await shown(one.summary, bodies))
+    return "\n".join(lines)
 
 
 async def _message(entry: Entry, bodies: BodyStore) -> Message:

@@ -38,7 +38,9 @@ from services.errors import (
 from services.runtime import prompts
 from services.runtime.bodies import BodyStore, content, text_of
 from services.runtime.cancelling import end
+from services.runtime.chronicle import CHARS_PER_TOKEN
 from services.runtime.clock import Clock
+from services.runtime.conversations import CHECKPOINTS
 from services.runtime.journal import Journal
 from services.runtime.live import Live, changes
 from services.runtime.model import Message, Model, ModelRequest, OnDelta
@@ -63,7 +65,6 @@ WATCH_AFTER_S: Final = 0.5  # runs that are over sooner are not watched at all
 WATCH_S: Final = 2.0  # how often an owner looks whether its run was taken over or stopped
 FAILURE_BACKOFF_S: Final = 5.0  # before a branch or worker asks again, doubled each time
 RECORDED_CALLS_BYTES: Final = 24_576  # tool calls above this go to the object store
-CHARS_PER_TOKEN: Final = 4  # the usual estimate for English
 AT_MOST: Final = 0.85  # of the window; leaves room for the answer
 BETWEEN_SEGMENTS: Final = 0.70
 FEWEST: Final = 5  # messages, the system prompt included, that are never cut
@@ -346,7 +347,10 @@ class RunLoop(Generic[S]):
             for line in state.lines
         ]
         if state.trimmed:
-            shown = _without_oldest(shown, state.trimmed, kept)
+            pinned = sum(line.content.startswith(CHECKPOINTS) for line in shown[:1])  # always stays
+            kept = range(kept.start - pinned, kept.stop - pinned)
+            rest = _without_oldest(shown[pinned:], state.trimmed, kept)
+            shown = [*shown[:pinned], *rest]
         return ModelRequest(
             model=self._model,
             messages=(Message(role="system", content=context.system), *shown),

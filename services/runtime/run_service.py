@@ -17,6 +17,7 @@ from schemas.channel import (
     BranchRequested,
     CancelRequested,
     ChannelEvent,
+    CompactionRequested,
     InputRouted,
     WorkerRequested,
 )
@@ -156,7 +157,7 @@ class RunService(ABC, Generic[S]):
             Busy, LogUnavailable: the delivery should come again.
         """
         match delivery.recorded.event:
-            case BranchRequested() | WorkerRequested():
+            case BranchRequested() | WorkerRequested() | CompactionRequested():
                 await self._on_request(delivery, _request(delivery))
             case InputRouted() as routed:
                 await self._on_input(delivery, routed)
@@ -358,9 +359,12 @@ class RunService(ABC, Generic[S]):
 def _request(delivery: Delivery) -> Request:
     recorded = delivery.recorded
     event = recorded.event
-    if not isinstance(event, BranchRequested | WorkerRequested):
+    if not isinstance(event, BranchRequested | WorkerRequested | CompactionRequested):
         raise Permanent(f"{recorded.envelope.type} is not a request for a run")
-    parent, interactive = recorded.envelope.turn, False
+    task: Content = ""  # a compaction's is in the log
+    parent, interactive, forked_at = recorded.envelope.turn, False, None
+    if not isinstance(event, CompactionRequested):
+        task, forked_at = event.task, event.forked_at
     purpose = event.purpose if isinstance(event, BranchRequested) else "thought"
     if isinstance(event, WorkerRequested):
         parent, interactive = event.parent, event.interactive
@@ -370,9 +374,9 @@ def _request(delivery: Delivery) -> Request:
         id=recorded.envelope.id,
         turn=recorded.envelope.turn,
         run_id=event.run_id,
-        task=event.task,
+        task=task,
         parent=parent,
         interactive=interactive,
-        forked_at=event.forked_at,
+        forked_at=forked_at,
         purpose=purpose,
     )

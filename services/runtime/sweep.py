@@ -112,10 +112,10 @@ class Sweep:
             async for recorded in stream:
                 if recorded.envelope.type in {"run_started", "run_resumed"}:
                     wanted = recorded.envelope.cause
-            active = state.run(run.run_id)
-            if wanted is None and active is not None:  # requested, and never begun
+            requested = state.requested(run.run_id)
+            if wanted is None and requested is not None:  # requested, and never begun
                 async for recorded in self._process.log.read(
-                    str(subject), after=active.seq - 1, until=active.seq
+                    str(subject), after=requested - 1, until=requested
                 ):
                     return recorded
         async for recorded in self._process.log.read(str(subject), fresh=True):

@@ -2,13 +2,15 @@
 
 Whatever happens, every message is answered once, in order, by a turn that one replica owned at a
 time. Persistence branches come and go at any moment, one at a time, and nothing answers them.
+Checkpoints come at any moment, and disturb nothing.
 """
 
 from collections import Counter, defaultdict
 
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
+from schemas.base import RunId
 from schemas.channel import (
     BranchConcluded,
     BranchRequested,
@@ -22,6 +24,8 @@ from schemas.channel import (
 )
 from schemas.run import ModelReturned
 from services.channel.service import TRIGGERS
+from services.compactor import summary
+from services.compactor.decider import part
 from services.errors import ModelUnavailable
 from services.runtime.config import PersistenceSettings
 from services.runtime.conversation import calls_for_turn
@@ -60,6 +64,20 @@ class TurnProtocol(Game):
         return MOODS[self.mood]()
 
     # -- what happens ------------------------------------------------------------------------
+
+    @initialize(turns=st.integers(2, 6))
+    def they_have_talked_before(self, turns):
+        for number in range(turns):
+            turn = RunId(f"old-{number}")
+            self.append(message(message_id=f"old-{number}"))
+            asked = self.events()[-1].envelope
+            for event in (
+                TurnStarted(turn_id=turn, owner="old"),
+                ReplySent(turn_id=turn, text="answer"),
+                TurnCompleted(turn_id=turn, handled=(asked.id,)),
+            ):
+                envelope = self.shared.outside.seal(event, cause=asked.id, turn=turn)
+                self.run(self.shared.log.append(str(self.subject), envelope))
 
     @rule(group=st.booleans(), ben=st.booleans())
     def somebody_says_something(self, group, ben):
@@ -107,6 +125,13 @@ class TurnProtocol(Game):
         failed = self.state().failed
         turn_id, _ = failed[which % len(failed)]
         self.append(RetryRequested(turn_id=turn_id))
+
+    @rule(share=st.floats(0, 0.2))
+    def a_checkpoint_is_cut(self, share):
+        found = part(self.state(), "emergency", share, by_number=True, kept=0)
+        if found is not None:
+            self.append(summary.emergency(found))
+            assert self.state().covered == found.until
 
     @precondition(lambda self: not self.handlings and self.state().turn)
     @rule(replica=NUMBER)

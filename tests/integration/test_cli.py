@@ -78,7 +78,8 @@ def test_status_finds_everything_running(penstock):
     status = found.document
     assert status["troubles"] == []
     loops = {loop["name"] for process in status["processes"] for loop in process["loops"]}
-    assert {"projector", "channel", "branch", "worker", "cortex", "api"} <= loops
+    names = {"projector", "channel", "branch", "worker", "compactor", "cortex", "api"}
+    assert names <= loops
     assert [server["state"] for server in status["processes"][0]["servers"]] == ["running"] * 2
     assert "projector" in penstock.run("status").out
 
@@ -321,3 +322,17 @@ def test_a_chat_at_a_terminal_answers_and_ends_with_ctrl_d(penstock):
         process.wait()
         os.close(terminal)
     assert "+hello" in (penstock.data_dir / "chat_history").read_text()
+
+
+def test_checkpoints_of_a_short_conversation_are_none(penstock):
+    said = penstock.run("checkpoints", "terminal")
+    assert said.code == 0
+    assert "No checkpoints" in said.out
+    assert penstock.run("checkpoints", "terminal", "--json").document == []
+
+
+def test_checkpoints_of_what_there_is_not_are_refused(penstock):
+    assert "knows no conversation" in penstock.run("checkpoints", "nowhere").err
+    wrong = penstock.run("checkpoints", "terminal", "--open", "7")
+    assert wrong.code == 1
+    assert "no checkpoint #7" in wrong.err

@@ -28,7 +28,7 @@ from services.runtime.jetstream.log import JetStreamLog
 from services.runtime.writer import Writer
 from tests.support.builders import message
 from tests.support.fake_clock import FakeClock
-from tests.support.fake_log import FakeLog
+from tests.support.fake_log import FakeBodies, FakeLog
 from tests.support.replicas import FakeSnapshots
 
 pytestmark = pytest.mark.integration
@@ -99,6 +99,7 @@ class Office:
             conversations=conversations,
             people=People(self.log),
             keeper=self.keeper,
+            bodies=FakeBodies(),
         )
 
     async def project(self):

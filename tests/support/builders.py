@@ -8,6 +8,9 @@ from schemas.channel import (
     BranchConcluded,
     BranchRequested,
     CancelRequested,
+    CheckpointCut,
+    CompactionFailed,
+    CompactionRequested,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -187,6 +190,50 @@ def retry(turn: str = "t1") -> RetryRequested:
     return RetryRequested(turn_id=RunId(turn))
 
 
+def compaction(
+    until: str,
+    *,
+    after: str | None = None,
+    run: str = "k1",
+    sources: tuple[str, ...] = (),
+    **fields,
+) -> CompactionRequested:
+    return CompactionRequested(
+        run_id=RunId(run),
+        after=EventId(after) if after else None,
+        until=EventId(until),
+        sources=tuple(map(EventId, sources)),
+        **fields,
+    )
+
+
+def checkpoint(
+    until: str,
+    *,
+    after: str | None = None,
+    title: str = "What was said",
+    summary: Content = "In short.",
+    run: str | None = None,
+    sources: tuple[str, ...] = (),
+    **fields,
+) -> CheckpointCut:
+    return CheckpointCut(
+        after=EventId(after) if after else None,
+        until=EventId(until),
+        title=title,
+        summary=summary,
+        run_id=RunId(run) if run else None,
+        sources=tuple(map(EventId, sources)),
+        **fields,
+    )
+
+
+def compaction_failed(
+    run: str = "k1", *, outcome: Outcome = "failed", reason: str = "no model"
+) -> CompactionFailed:
+    return CompactionFailed(run_id=RunId(run), outcome=outcome, reason=reason)
+
+
 # -- runs -------------------------------------------------------------------------------------
 
 RUN = RunId("r1")
@@ -287,6 +334,13 @@ BRANCH = Profile(
     guard=thresholds(GuardSettings().branch),
     total_s=900.0,
     ending_tools=frozenset({"spawn_worker"}),
+    failures=3,
+)
+COMPACTION = Profile(
+    kind="compaction",
+    max_calls=2,
+    guard=thresholds(GuardSettings().branch),
+    total_s=600.0,
     failures=3,
 )
 WORKER = Profile(

@@ -177,7 +177,7 @@ def check(told: Shared, *, crashes: list[Point], where: str, asked_in_vain: int 
     assert {*commands.values()} <= {1}, f"{where}: {commands}"
 
 
-LOSES_AN_ANSWER = {("after", "model"), ("before", "model_returned")}
+LOSES_AN_ANSWER = {("after", "model"), ("before", "model_returned"), ("before", "model_failed")}
 
 
 def channel_story(told: Shared) -> list[str]:

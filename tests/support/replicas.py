@@ -16,11 +16,15 @@ from schemas.subjects import Subject, parse
 from services.branch.occasions import Occasions
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
+from services.compactor import decider, service as compactor
+from services.compactor.compactions import Compactions
+from services.compactor.service import Compactor
 from services.cortex.synthesis import TYPES as SYNTHESES, Syntheses, SynthesisParts
 from services.runtime.agents import Agents, config_subject
 from services.runtime.briefings import Briefings
 from services.runtime.config import ChannelSettings, PersistenceSettings
 from services.runtime.consumer import settle
+from services.runtime.conversation import EVERYTHING
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Append, Delivery, EventLog, Handler, Recorded
 from services.runtime.intake import Intake
@@ -33,7 +37,15 @@ from services.runtime.tool import Tool
 from services.runtime.writer import Writer
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
-from tests.support.builders import BRANCH, CONVERSATION, SYNTHESIS, TURN, WORKER, message
+from tests.support.builders import (
+    BRANCH,
+    COMPACTION,
+    CONVERSATION,
+    SYNTHESIS,
+    TURN,
+    WORKER,
+    message,
+)
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_live import FakeLive
 from tests.support.fake_log import FakeBodies, FakeLog
@@ -99,6 +111,7 @@ class Shared:
         log: EventLog | None = None,
         settings: ChannelSettings | None = None,
         persistence: PersistenceSettings | None = None,
+        limits: decider.Limits | None = None,
     ) -> None:
         self.log = log or FakeLog()
         self.bodies = FakeBodies()
@@ -109,6 +122,8 @@ class Shared:
         self.sandbox = FakeSandbox(Workspace(place or Path("nowhere")))
         self.settings = settings or ChannelSettings()
         self.persistence = persistence or PersistenceSettings()
+        keep = self.settings.history_entries
+        self.limits = limits or decider.Limits(window_tokens=128_000, keep=keep)
         self.hook: Hook = nothing
         self.points: list[Point] = []
         """Everything that was reached, by whomever."""
@@ -154,11 +169,11 @@ class Replica:
         self.stopping = equipment.stopping
         agents = Agents(self.log)
 
-        def parts(kind, profile):
+        def parts(kind, profile, conversations=self.conversations):
             return RunParts(
                 writer=Writer(self.log, shared.clock, kind),
                 equipment=equipment,
-                conversations=self.conversations,
+                conversations=conversations,
                 agents=agents,
                 profile=profile,
                 default_model="scripted/one",
@@ -200,6 +215,11 @@ class Replica:
                 default_model="scripted/one",
             )
         )
+        folds = Conversations(self.log, shared.snapshots, keep=EVERYTHING)
+        self.compactor = Compactor(
+            Writer(self.log, shared.clock, "compactor"), folds, shared.limits
+        )
+        self.compactions = Compactions(parts("compactor", COMPACTION, folds))
 
     async def reach(self, point: Point) -> None:
         """Come to a point, and perhaps not further."""
@@ -236,6 +256,8 @@ class Replica:
             "worker_control": (cancels, self.workers.handle_cancel),
             "persistence": (frozenset(), self._look),  # a loop, which nothing is delivered to
             "cortex_synthesis": (SYNTHESES, self.syntheses.handle),
+            "compactor": (compactor.TRIGGERS, self.compactor.handle),
+            "compaction": (self.compactions.request_types, self.compactions.handle),
         }
 
 

@@ -5,6 +5,8 @@ to store; and what they would never write but a damaged or newer log may hold: a
 body that is no envelope, a type that nobody knows.
 """
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import msgspec
@@ -15,6 +17,9 @@ from schemas.channel import (
     BranchConcluded,
     BranchRequested,
     CancelRequested,
+    CheckpointCut,
+    CompactionFailed,
+    CompactionRequested,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -104,10 +109,10 @@ class Story:
         self.memories: list[tuple[Subject, MemoryId]] = []
 
     def tell(self, events: int) -> list[Recorded]:
-        """Go on until there are at least so many events; return all of them."""
+        """Go on until there are so many events; return them."""
         while len(self.stored) < events:
             self.go_on()
-        return self.recorded()
+        return self.recorded()[:events]
 
     def go_on(self) -> None:
         """Let one thing happen."""
@@ -266,11 +271,20 @@ class Conversation:
         self.turn: Run | None = None
         self.failed: list[RunId] = []
         self.runs: list[Run] = []
+        self.covered: EventId | None = None
+        self.cuts: list[tuple[EventId, EventId | None]] = []
+        self.said: EventId | None = None
+        self.steps: list[Callable[[], object]] = []
+        """Of the compaction that is under way."""
 
     def go_on(self) -> None:
         """Let one thing happen."""
         if self.random.random() < 0.3:
             self._receive()
+        elif self.steps:
+            self.steps.pop(0)()
+        elif self.said is not None and self.random.random() < 0.05:
+            self._compact(self.said)
         elif self.turn is None:
             if self.unhandled:
                 self._start_turn()
@@ -297,9 +311,46 @@ class Conversation:
             reply_to=self.random.choice((None, "p-1")),
             attachments=(attachment,) * self.random.randrange(2),
         )
-        self.unhandled.append(self.add(message))
+        self.said = self.add(message)
+        self.unhandled.append(self.said)
         if self.random.random() < 0.1:  # stored again, long after the log would have noticed
             self.story.stored.append(self.story.stored[-1])
+
+    def _compact(self, until: EventId) -> None:
+        """Let a checkpoint be cut: by a compaction or without one, or roll up those before."""
+        run_id = RunId(self.story.id("k")) if self.random.random() < 0.8 else None
+        if len(self.cuts) > 2:
+            sources = tuple(id_ for id_, _ in self.cuts)
+            span = {"after": self.cuts[0][1], "until": self.covered, "sources": sources}
+            span |= {"kind": "rollup", "level": 1}
+        else:
+            kind = "pressure" if run_id else "emergency"
+            span = {"after": self.covered, "until": until, "kind": kind}
+        if run_id is not None:
+            run = Run(self, run_id, "compaction", self.subject.of("compaction", run_id))
+            requested = CompactionRequested(run_id=run_id, **span)
+            self.steps = [partial(self.add, requested), run.go_on, run.step]
+            if self.random.random() < 0.3:
+                failed = CompactionFailed(run_id=run_id, reason="no model")
+                self.steps.append(partial(self.add, failed))
+                return
+        self.steps.append(partial(self._cut, span, run_id))
+
+    def _cut(self, span, run_id: RunId | None) -> None:
+        cut = CheckpointCut(
+            title="what was said"[: self.random.randrange(14)],
+            summary=self.story.text(),
+            entries=self.random.randrange(99),
+            tokens=7,
+            first_at=START,
+            last_at=START + 1,
+            run_id=run_id,
+            model="offline/rules" if run_id else "",
+            **span,
+        )
+        cut_by = self.add(cut)
+        self.covered, self.said = cut.until, None
+        self.cuts = [] if cut.sources else [*self.cuts, (cut_by, cut.after)]
 
     def _start_turn(self) -> None:
         if self.failed and self.random.random() < 0.5:

@@ -1,4 +1,4 @@
-"""What happens in a conversation beside what is said: turns, branches, workers and their words."""
+"""What happens in a conversation beside what is said: turns, runs and their words, checkpoints."""
 
 from typing import Final, TypeAlias
 
@@ -11,6 +11,9 @@ from schemas.channel import (
     BranchConcluded,
     BranchRequested,
     CancelRequested,
+    CheckpointCut,
+    CompactionFailed,
+    CompactionRequested,
     InputRouted,
     RetryRequested,
     TurnCompleted,
@@ -39,6 +42,9 @@ Shown: TypeAlias = (
     | InputRouted
     | CancelRequested
     | RetryRequested
+    | CompactionRequested
+    | CheckpointCut
+    | CompactionFailed
     | RunStarted
     | StatusSet
 )
@@ -77,7 +83,7 @@ def name_of(event: AnyEvent) -> str:
     return NAMES.get(tag, tag)
 
 
-def of_event(  # noqa: C901, PLR0911 - a case for every event
+def of_event(  # noqa: C901, PLR0911, PLR0912 - a case for every event
     recorded: Recorded, event: Shown
 ) -> Happened:
     """Return what an event tells."""
@@ -109,3 +115,9 @@ def of_event(  # noqa: C901, PLR0911 - a case for every event
         case BranchConcluded(run_id=run_id, outcome=result, conclusion=text):
             told = replace(bare, run_id=run_id, text=preview(text), outcome=result)
             return replace(told, delegated_to=event.delegated_to)
+        case CompactionRequested(run_id=run_id, kind=text):
+            return replace(bare, run_id=run_id, text=text)
+        case CheckpointCut(run_id=by, title=text):
+            return replace(bare, run_id=by, text=text)
+        case CompactionFailed(run_id=run_id, outcome=result, reason=reason):
+            return replace(bare, run_id=run_id, outcome=result, reason=preview(reason))

@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.run import ToolCall, Usage
 from services.runtime.model import Delta, ModelAnswer, ModelRequest, OnDelta, ToolSpec
-from services.runtime.offline import keep, synthesise, talk, think, transcript, work
+from services.runtime.offline import extract, keep, synthesise, talk, think, transcript, work
 from services.runtime.offline.step import Step
 from services.runtime.repair import clean
 
@@ -54,6 +54,8 @@ def decide(request: ModelRequest) -> Step:
             return work.decide(transcript.of_run(messages), offered)
         case "synthesis":
             return synthesise.decide(messages[-1].content)
+        case "compaction":
+            return extract.decide(messages)
 
 
 def accepted(spec: ToolSpec, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from services.runtime.model import Message
 
 STATUS: Final = "[status]"
 TASK: Final = "[task]"
-NOTES: Final = ("[note]", "[nudge]", "[repair]", "[limit]", "[system]")
+NOTES: Final = ("[checkpoints]", "[note]", "[nudge]", "[repair]", "[limit]", "[system]")
 """What the run loop itself says to a model; the rules need no such help."""
 
 _RESULT: Final = re.compile(

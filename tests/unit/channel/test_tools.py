@@ -15,7 +15,9 @@ from tests.support.builders import (
     BEN,
     CONVERSATION,
     branch,
+    checkpoint,
     message,
+    reply,
     turn_started,
     worker,
     worker_concluded,
@@ -245,3 +247,21 @@ async def test_what_was_done_before_an_interruption_is_not_refused_after_it(benc
     assert bench.effects == []
     with pytest.raises(Rejected):
         await bench.use("route", "t1/s2c0", worker_id="w1", message="go on")
+
+
+# -- checkpoints ------------------------------------------------------------------------------
+
+
+async def test_checkpoints_are_listed_and_opened_without_any_effect(bench):
+    cut = checkpoint("e0", title="The release day", summary="It is Thursday.")
+    await bench.open(message("hello"), reply("old"), cut)
+    assert (await bench.use("checkpoint_list")).endswith("The release day")
+    assert (await bench.use("checkpoint_open", number=1)).endswith("day\nIt is Thursday.")
+    with pytest.raises(Rejected, match="no checkpoint #2"):
+        await bench.use("checkpoint_open", number=2)
+    assert bench.effects == []
+
+
+async def test_a_short_conversation_has_no_checkpoints_to_list(bench):
+    await bench.open(message("hello"))
+    assert "There are no checkpoints" in await bench.use("checkpoint_list")

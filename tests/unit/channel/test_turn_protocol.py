@@ -165,3 +165,30 @@ def test_a_turn_is_given_up_after_as_many_attempts_as_are_allowed(game):
         assert game.state().turn is None or game.owed
         take(game, 0, TO_THE_END)
     assert (game.owed, len(game.state().failed)) == ([], 1)
+
+
+@pytest.mark.parametrize("mood", ["reply", "delegate", "talk"])
+@pytest.mark.parametrize("asleep_at", range(13))
+def test_a_checkpoint_at_any_step_of_a_turn_disturbs_nothing(game, mood, asleep_at):
+    game.they_have_talked_before(turns=2)
+    game.the_model_changes_its_mood(mood)
+    say(game)
+    take(game, 0, asleep_at)
+    game.a_checkpoint_is_cut(share=0.9)
+    assert game.state().cuts == 1
+    if game.handlings:
+        wake(game, 0)
+    assert (len(completed(game)), asked(game)) == (3, 1)
+    state = game.run(game.replicas[0].conversations.newest(game.subject))
+    assert state == game.state()
+
+
+def test_a_turn_that_is_taken_over_after_a_checkpoint_shows_its_model_the_same(game):
+    game.they_have_talked_before(turns=2)
+    say(game)
+    take(game, 0, TO_THE_REPLY - 4)  # the model is asked, and its answer is lost
+    game.a_checkpoint_is_cut(share=0.9)
+    take_over(game, TO_THE_END)
+    first, again = game.shared.model.requests[0], game.shared.model.requests[-1]
+    assert len(game.shared.model.requests) == 2
+    assert first == again

@@ -341,7 +341,7 @@ def test_the_last_speaker_and_the_size_of_the_room_are_known():
 
 def test_history_goes_in_halves_so_that_its_beginning_stays_the_same():
     fold = partial(evolve, keep=10)
-    told = [message(f"{number}", message_id=f"m{number}") for number in range(100)]
+    told = [reply(f"{number}") for number in range(100)]
     state, firsts = Conversation(), []
     for recorded in story(*told):
         state = fold(state, recorded)
@@ -353,9 +353,21 @@ def test_history_goes_in_halves_so_that_its_beginning_stays_the_same():
 
 def test_history_that_was_cut_keeps_the_newest_in_order():
     fold = partial(evolve, keep=10)
-    told = [message(f"{number}", message_id=f"m{number}") for number in range(57)]
+    told = [reply(f"{number}") for number in range(57)]
     kept = asking(lambda state: [int(entry.text) for entry in state.entries], fold=fold)(*told)
     kept.then(list(range(40, 57)))
+
+
+def test_what_has_still_to_be_answered_is_kept_however_much_it_is():
+    kept = asking(
+        lambda state: [entry.text for entry in state.entries], fold=partial(evolve, keep=10)
+    )
+    before = [reply(f"{number}") for number in range(15)]
+    told = [message(f"{number}", message_id=f"m{number}") for number in range(15, 70)]
+    kept(*before, *told).then([f"{number}" for number in range(15, 70)])
+    ids = [f"e{number + 1}" for number in range(15, 70)]
+    answered = (turn_started(), reply("all"), turn_completed(*ids), message("70", message_id="n"))
+    kept(*before, *told, *answered).then([*(f"{n}" for n in range(61, 70)), "all", "70"])
 
 
 # -- the fold itself --------------------------------------------------------------------------

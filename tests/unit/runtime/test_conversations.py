@@ -68,7 +68,11 @@ class Bench:
         """Have so many events in the log at once."""
         events = [
             message(f"message {number}", message_id=f"m{number}")
-            if number % 2
+            if number % 100 == 1
+            else turn_started()
+            if number % 100 == 2
+            else turn_completed(f"e{number - 2}")
+            if number % 100 == 4
             else reply(f"reply {number}")
             for number in range(count)
         ]

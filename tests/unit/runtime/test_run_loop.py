@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
+from hypothesis import given, strategies as st
 
 from schemas.base import EventId
 from schemas.run import (
@@ -15,6 +16,7 @@ from schemas.run import (
     Noted,
     RunEnded,
     RunResumed,
+    ToolCall,
     ToolReturned,
 )
 from services.errors import (
@@ -40,6 +42,7 @@ from services.runtime.run_loop import (
     Context,
     Equipment,
     RunLoop,
+    _without_oldest,
 )
 from services.runtime.tool import Tool, ToolOutput
 from services.runtime.writer import Writer
@@ -414,6 +417,39 @@ async def test_no_result_is_shown_without_its_call(results):
         answered = {m.tool_call_id for m in request.messages if m.role == "tool"}
         assert answered <= asked
         assert request.messages[-1].role != "assistant"
+
+
+async def test_the_checkpoints_of_a_conversation_stay_whatever_is_left_out():
+    checkpoints = Message(role="user", content="[checkpoints] What was said here before, …")
+    bench = Bench(ScriptedModel(*[ContextOverflow("too large")] * 2, says("Known.")))
+    bench.context = replace(BASE, history=(checkpoints, *history(9)))
+    assert await bench.drive() == Finish("succeeded", "Known.")
+    shown = [message.content for message in bench.model.requests[-1].messages]
+    assert shown[:3] == [
+        *("You work.", checkpoints.content, "[earlier messages are left out here]"),
+    ]
+    assert shown[-2:] == ["[task] do it", NOTE]
+    assert len(shown) < 10
+
+
+@given(
+    steps=st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    told=st.integers(1, 5),
+    dropped=st.integers(1, 60),
+)
+def test_wherever_a_transcript_is_cut_calls_and_results_stay_together(steps, told, dropped):
+    shown = [Message(role="user", content=f"[Ana] {number}") for number in range(told)]
+    kept = range(told - 1, told + 1)
+    shown.append(Message(role="user", content=NOTE))
+    for step, results in enumerate(steps):
+        asked = tuple(ToolCall(id=f"s{step}c{n}", name="a", arguments="") for n in range(results))
+        shown.append(Message(role="assistant", content="", tool_calls=asked))
+        shown += [Message(role="tool", tool_call_id=call.id) for call in asked]
+    rest = _without_oldest(shown, dropped, kept)
+    calls_left = [call.id for message in rest for call in message.tool_calls]
+    assert calls_left == [message.tool_call_id for message in rest if message.role == "tool"]
+    assert rest[1:3] == [shown[told - 1], shown[told]] or dropped < told
+    assert rest[-1] == shown[-1]
 
 
 async def test_what_never_fits_ends_the_run():

@@ -105,6 +105,8 @@ def test_the_order_of_tools_is_for_ever():
                 "skip",
                 "react",
                 "send_file",
+                "checkpoint_list",
+                "checkpoint_open",
             )
         ),
         *(
@@ -117,6 +119,9 @@ def test_the_order_of_tools_is_for_ever():
                 "memory_about",
                 "memory_correct",
                 "spawn_worker",
+                "checkpoint_list",
+                "checkpoint_open",
+                "checkpoint_expand",
             )
         ),
         *(
