@@ -10,7 +10,7 @@ from services.errors import ModelUnavailable
 from services.runtime import ids
 from services.runtime.cancelling import end
 from services.runtime.jetstream.connection import Connection
-from services.runtime.jetstream.cooldowns import KEYS, SharedCooldowns
+from services.runtime.jetstream.cooldowns import KEYS, STREAM, SharedCooldowns
 from services.runtime.model import Message, ModelRequest
 from services.runtime.offline import OfflineModel
 from services.runtime.router import RetryPolicy, Router
@@ -42,6 +42,12 @@ class Replica:
     async def rests(self, model: str) -> bool:
         return await self.cooldowns.is_cooling(model)
 
+    async def follows(self) -> bool:
+        """Tell whether what is told from now on is heard, and kept for those who come later."""
+        info = await self.connection.request(f"$JS.API.STREAM.INFO.{STREAM}", b"")
+        await self.connection.client.flush()
+        return b'"config"' in info.data
+
     async def close(self) -> None:
         await end(self.following)
         await self.connection.close()
@@ -54,6 +60,7 @@ async def replica():
         async def start(url: str) -> Replica:
             one = Replica(await Connection.open(url))
             stack.push_async_callback(one.close)
+            await until(one.follows)
             return one
 
         yield start
