@@ -5,6 +5,8 @@ from typing import Final
 from services.memory.junk import Heard
 from services.runtime.conversation import Conversation, Entry
 
+MOST: Final = 100  # newest entries of a conversation that a candidate is held against
+LONGEST: Final = 2_000  # characters of each
 OWN_RESULT: Final = "[result of branch "
 NOBODYS: Final = ("[result of ", "[you ", "[worker ", "[a stop was asked of ")
 """Beginnings of what a history shows that no person said."""
@@ -18,10 +20,11 @@ def heard(fork: Conversation, *, system: str = "", recalled: tuple[str, ...] = (
         system: Its system prompt.
         recalled: What it recalled so far.
     """
+    newest = fork.entries[-MOST:]
     return Heard(
         recalled=recalled,
-        own=tuple(str(entry.text) for entry in fork.entries if _is_own(entry)),
-        said=tuple(str(entry.text) for entry in fork.entries if _is_a_persons(entry)),
+        own=tuple(str(entry.text)[:LONGEST] for entry in newest if _is_own(entry)),
+        said=tuple(str(entry.text)[:LONGEST] for entry in newest if _is_a_persons(entry)),
         system=(system,) if system else (),
     )
 

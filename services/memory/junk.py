@@ -7,7 +7,7 @@ from typing import Final
 
 from schemas.memory import MemoryKind
 from services.memory.lexicon import VERBS
-from services.memory.wording import Word, alike, normal, read, stem
+from services.memory.wording import Word, normal, read, stem
 
 ECHO: Final = "It restates what was recalled: memory holds that already."
 OWN: Final = "It restates what you said yourself, and nobody else did."
@@ -15,6 +15,7 @@ SYSTEM: Final = "It is text of the system, not something that anybody told."
 CHATTER: Final = "It is small talk or talk about the work, and means nothing later."
 QUESTION: Final = "It is a question; save what the answer is."
 SHORT: Final = "It is no statement; say whom or what it is about."
+MOST_PARTS: Final = 20  # of a statement that may echo several others; a longer one is a text
 PROMPT_WORDS: Final = 4  # shared with one sentence of a prompt; fewer can be chance
 
 _SYSTEM: Final = re.compile(
@@ -103,9 +104,7 @@ def _is_our_own(text: str, heard: Heard) -> bool:
         return False
     _, hints = _asked_and_told(heard.said)
     values = [word for word in read(text).words if word.follows]
-    return not any(
-        alike(value, word) for value in values for hint in hints for word in read(hint).words
-    )
+    return not any(read(hint).has(value) for hint in hints for value in values)
 
 
 def _asked_and_told(texts: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -146,8 +145,8 @@ def _holds(text: str, texts: Iterable[str]) -> bool:
 
 
 def _has(text: str, words: Sequence[Word]) -> bool:
-    others = read(text).words
-    return all(any(alike(word, other) for other in others) for word in words)
+    wording = read(text)
+    return all(wording.has(word) for word in words)
 
 
 def _echoes(text: str, recalled: Sequence[str]) -> bool:
@@ -156,9 +155,9 @@ def _echoes(text: str, recalled: Sequence[str]) -> bool:
     A part that begins with a verb is about what the first part is about: taken together, words of
     several memories can say something new.
     """
-    if not recalled:
-        return False
     parts = [part for part in _CLAUSES.split(text.strip().rstrip(".!")) if part.strip()]
+    if not recalled or len(parts) > MOST_PARTS:
+        return False
     subject: tuple[Word, ...] = ()
     for part in parts:
         wording = read(part)

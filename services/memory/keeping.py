@@ -151,7 +151,7 @@ class Keeper:
                 looked = await self._look(place, candidate, origin, ids_of_person)
                 if looked.ours is not None:
                     return looked.ours
-                events = decide(looked)
+                events = await asyncio.to_thread(decide, looked)  # long texts take their time
                 try:
                     seq = await self._store(place, events, origin, expected=looked.newest)
                 except Conflict:
@@ -184,7 +184,8 @@ class Keeper:
             for statement in looked.tail.over(projected)
             if statement.is_beside(candidate, ids_of_person)
         ]
-        looked.neighbours = await self._measured(candidate, _nearest(candidate, found))
+        nearest = await asyncio.to_thread(_nearest, candidate, found)
+        looked.neighbours = await self._measured(candidate, nearest)
         return looked
 
     async def _read(self, place: Place, origin: Origin, position: int) -> Looked:
@@ -210,7 +211,7 @@ class Keeper:
 
     async def _measured(self, candidate: Candidate, found: Sequence[Statement]) -> list[Neighbour]:
         """Return the statements as neighbours, with their similarity where it is to decide."""
-        doubtful = [one for one in found if _is_doubtful(candidate, one)]
+        doubtful = await asyncio.to_thread(_doubtful, candidate, found)
         cosines: dict[MemoryId, float] = {}
         if self.embedder is not None and doubtful:
             texts = [candidate.text, *(one.text for one in doubtful)]
@@ -229,10 +230,14 @@ class Keeper:
         ]
 
 
-def _is_doubtful(candidate: Candidate, one: Statement) -> bool:
-    """Tell whether it depends on their meaning if two statements are the same."""
-    how = relation(candidate.text, one.text, kind=candidate.kind, cosine=1.0)
-    return how == "reworded" and candidate.kind == one.kind
+def _doubtful(candidate: Candidate, found: Sequence[Statement]) -> list[Statement]:
+    """Return those of which only the meaning tells if they say the same."""
+    return [
+        one
+        for one in found
+        if one.kind == candidate.kind
+        and relation(candidate.text, one.text, kind=one.kind, cosine=1.0) == "reworded"
+    ]
 
 
 def _nearest(candidate: Candidate, found: Sequence[Statement]) -> list[Statement]:

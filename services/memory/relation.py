@@ -5,6 +5,7 @@ another than most paraphrases. So the words decide wherever they can, and the em
 that other words mean the same.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -21,6 +22,7 @@ NEAR_COSINE: Final = (
 )
 NEAR_WORDS: Final = 0.6  # Dice's coefficient; below it the longer one is about more than the other
 DENIED_WORDS: Final = 0.75  # likewise, for one that denies the other
+MOST_PAIRS: Final = 2_500  # of words that are looked at for forms of one; longer texts are no match
 HAPPENINGS: Final = frozenset({"event", "observation"})  # what happened twice is no contradiction
 
 
@@ -40,7 +42,7 @@ def relation(
     one, other = read(new), read(old)
     if not one.words or not other.words:
         return "other"
-    added, missing = _without(one.words, other.words), _without(other.words, one.words)
+    added, missing = _differing(one, other)
     shared = len(one.words) - len(added)
     dice = 2 * shared / (len(one.words) + len(other.words))
     if one.denied != other.denied:
@@ -80,16 +82,28 @@ def _contained(added: Sequence[Word], missing: Sequence[Word], dice: float) -> R
     return "covers" if added else "covered"
 
 
+def _differing(one: Wording, other: Wording) -> tuple[list[Word], list[Word]]:
+    """Return the words of each that have no match in the other; each word matches once."""
+    added, missing = _without(one.words, other.words), _without(other.words, one.words)
+    if len(added) * len(missing) > MOST_PAIRS:
+        return added, missing
+    for word in [*added]:
+        found = next((candidate for candidate in missing if alike(word, candidate)), None)
+        if found is not None:
+            added.remove(word)
+            missing.remove(found)
+    return added, missing
+
+
 def _without(words: Sequence[Word], others: Sequence[Word]) -> list[Word]:
-    """Return the words that have no match among the others, each of which matches once."""
-    left = list(others)
+    """Return the words that the others do not have in the same form, as often as they lack them."""
+    left = Counter(word.stem for word in others)
     unmatched = []
     for word in words:
-        found = next((other for other in left if alike(word, other)), None)
-        if found is None:
-            unmatched.append(word)
+        if left[word.stem]:
+            left[word.stem] -= 1
         else:
-            left.remove(found)
+            unmatched.append(word)
     return unmatched
 
 

@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, Literal
 
 from services.memory.lexicon import (
@@ -24,6 +25,9 @@ from services.memory.lexicon import (
 
 Sort = Literal["word", "name", "number", "day", "month", "colour", "code"]
 VALUES: Final[frozenset[Sort]] = frozenset({"number", "day", "month", "colour", "code"})
+
+BEGINNING: Final = 5  # letters that forms of one word share at least
+MOST_ALIKE: Final = 50  # words with one beginning that are told apart; no statement has more
 
 _TOKEN: Final = re.compile(r"[:=,;](?=\s)|\w+(?:[.:@/_'+-]+\w+)*")
 _LEAD: Final = re.compile(
@@ -48,7 +52,7 @@ class Word:
     """Whether it is the verb or behind it: no part of whom or what the statement is about."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wording:
     """One statement."""
 
@@ -60,10 +64,26 @@ class Wording:
     is_definite: bool = False
     """Whether it is about something there is one of: the CEO is Jane, and Jane is the CEO."""
 
-    @property
+    @cached_property
     def stems(self) -> frozenset[str]:
         """Return its words as a set."""
         return frozenset(word.stem for word in self.words)
+
+    @cached_property
+    def _by_beginning(self) -> Mapping[str, Mapping[str, Word]]:
+        found: dict[str, dict[str, Word]] = {}
+        for word in self.words:
+            alikes = found.setdefault(word.stem[:BEGINNING], {})
+            if len(alikes) < MOST_ALIKE:
+                alikes[word.stem] = word
+        return found
+
+    def has(self, word: Word) -> bool:
+        """Tell whether it has a form of a word."""
+        if word.stem in self.stems:
+            return True
+        others = self._by_beginning.get(word.stem[:BEGINNING], {})
+        return any(alike(word, other) for other in others.values())
 
 
 def normal(text: str) -> str:
@@ -202,4 +222,4 @@ def alike(one: Word, other: Word) -> bool:
         min(len(one.stem), len(other.stem)),
     )
     longest = max(len(one.stem), len(other.stem))
-    return shared >= 5 and longest - shared <= 5 and shared * 2 > longest
+    return shared >= BEGINNING and longest - shared <= 5 and shared * 2 > longest

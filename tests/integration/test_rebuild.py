@@ -113,7 +113,7 @@ async def test_the_new_tables_are_protected_and_indexed_like_the_old_ones(pool):
 
 
 async def test_the_live_projector_goes_on_during_a_rebuild(pool):
-    events = Story(24).tell(6_000)
+    events = Story(24).tell(6_000)[:6_000]
     log = StoredLog(events[:3_000])
     async with projecting(log, pool) as projector:
 
