@@ -27,7 +27,10 @@ CREATE TABLE memories (
     replaced_why  text,                       -- duplicate, contradiction or correction
     forgotten_at  bigint,
     forgotten_why text,
-    words         tsvector GENERATED ALWAYS AS (:searched) STORED,
+    -- The tenant is among them, so that the index need not look at what others remember.
+    words         tsvector GENERATED ALWAYS AS (
+        :searched || array_to_tsvector(ARRAY['tenant ' || tenant])
+    ) STORED,
     PRIMARY KEY (tenant, memory_id)
 );
 

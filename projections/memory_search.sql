@@ -70,20 +70,20 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
 SET hnsw.iterative_scan = strict_order
-SET hnsw.ef_search = 100
+SET hnsw.ef_search = 120
 AS $function$
 #variable_conflict use_column
 DECLARE
     candidates CONSTANT integer := 60;        -- of each signal
     budget     CONSTANT bigint := 4000;       -- rows looked at for words; rare words first
-    exact      CONSTANT integer := 4000;      -- visible vectors, up to which all are compared
+    exact      CONSTANT integer := 600;       -- times all vectors: root of what is all compared
     seeds      CONSTANT integer := 15;        -- best ones whose neighbours are looked at
     hour       CONSTANT bigint := 3600000000; -- neighbours were said within it
     w_text     CONSTANT float8 := 0.5;
     w_vector   CONSTANT float8 := 0.5;
     w_link     CONSTANT float8 := 0.35;
     w_near     CONSTANT float8 := 0.6;
-    w_minor    CONSTANT float8 := 0.01;       -- importance and age, only to break ties
+    w_minor    CONSTANT float8 := 0.003;      -- importance and age, only to break ties
     rrf        CONSTANT float8 := 60;
 
     total    bigint;
@@ -93,7 +93,8 @@ DECLARE
     asked    float8;
     chosen   tsquery;
     phrases  tsquery[];
-    seen     integer := 0;
+    stored   bigint := 0;
+    seen     bigint := 0;
     indexed  boolean := false;
     length   integer;
     t_ids    text[];
@@ -142,11 +143,11 @@ BEGIN
 
     IF chosen IS NOT NULL THEN
         WITH found AS MATERIALIZED (
-            SELECT memory_id, seq, importance, words, length(words) AS size
+            SELECT memory_id, seq, importance, words, length(words) - 1 AS size
             FROM memories
             WHERE tenant = p_tenant AND replaced_by IS NULL AND forgotten_at IS NULL
               AND :may_see
-              AND words @@ chosen
+              AND words @@ (chosen && quote_literal('tenant ' || p_tenant)::tsquery)
             LIMIT 2 * budget
         ),
         scored AS (
@@ -170,12 +171,21 @@ BEGIN
         WHERE model = p_model AND ready_at IS NOT NULL
           AND dimensions = jsonb_array_length(p_vector::jsonb);
         IF indexed THEN
-            SELECT count(*) INTO seen FROM (
-                SELECT FROM vectors
-                WHERE model = p_model AND tenant = p_tenant
+            SELECT sum(number),
+                   sum(number) FILTER (WHERE tenant = p_tenant
+                                         AND (agent = p_agent OR scope = 'tenant')
+                                         AND (p_kind IS NULL OR kind = p_kind)
+                                         AND (p_scope IS NULL OR scope = p_scope)
+                                         AND (p_everyone OR scope IN ('agent', 'tenant')))
+            INTO stored, seen FROM vector_counts WHERE model = p_model;
+            IF p_since IS NOT NULL OR p_until IS NOT NULL THEN
+                SELECT count(*) INTO seen FROM (
+                    SELECT FROM vectors
+                    WHERE model = p_model AND tenant = p_tenant
               AND :may_see
-                LIMIT exact + 1
-            ) AS few;
+                    LIMIT seen
+                ) AS few;
+            END IF;
         END IF;
         IF length IS NOT NULL THEN
             EXECUTE format(
@@ -192,7 +202,8 @@ BEGIN
                 FROM nearest
                 $query$,
                 length, p_model,
-                CASE WHEN seen > exact THEN '' ELSE '+ 0' END  -- without the index: all of them
+                CASE WHEN seen * seen > exact * stored THEN ''  -- by the index
+                     ELSE '+ 0' END                             -- all of them, which is less work
             )
             INTO v_ids, v_scores
             USING p_vector, p_tenant, p_agent, p_kind, p_scope, p_since, p_until, p_everyone,
@@ -283,7 +294,7 @@ BEGIN
                   THEN w_near * (coalesce(saved_at >= p_near_from AND saved_at < p_near_to, false))::integer
                        * (SELECT max(points) FROM fused)
                   ELSE 0 END
-           + w_minor * (SELECT max(points) FROM fused) * (:freshness + importance),
+           + CASE WHEN p_signals = 'hybrid' THEN w_minor ELSE 0 END * (SELECT max(points) FROM fused) * (:freshness + importance),
            f.t_rank, f.t_points, f.v_rank, f.v_points, f.via, f.n_points
     FROM fused AS f
     JOIN memories ON memories.tenant = p_tenant AND memories.memory_id = f.id

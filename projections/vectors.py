@@ -101,9 +101,9 @@ async def remove(conn: Conn, tenant: str, memory_ids: Sequence[str]) -> None:
     await conn.execute(SQL["remove"], {"tenant": tenant, "ids": list(memory_ids)})
 
 
-async def sweep(conn: Conn) -> int:
-    """Take out every memory that is no longer valid; return how many that were."""
-    return (await conn.execute(SQL["sweep"])).rowcount
+async def sweep(conn: Conn) -> None:
+    """Take out every memory that is no longer valid."""
+    await conn.execute(SQL["sweep"])
 
 
 async def switch(conn: Conn, name: str) -> None:

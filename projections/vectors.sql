@@ -25,6 +25,16 @@ CREATE TABLE vectors (
 );
 CREATE INDEX ON vectors (tenant, model, agent, scope, kind, saved_at);
 
+CREATE TABLE vector_counts (                  -- of `vectors`, for a search to choose how it looks
+    model  text   NOT NULL,
+    tenant text   NOT NULL,
+    agent  text   NOT NULL,
+    scope  text   NOT NULL,
+    kind   text   NOT NULL,
+    number bigint NOT NULL,
+    PRIMARY KEY (model, tenant, agent, scope, kind)
+);
+
 CREATE TABLE vector_models (
     model      text    PRIMARY KEY,
     dimensions integer NOT NULL,
@@ -65,7 +75,14 @@ SELECT %(model)s, sha256, vector::halfvec
 FROM unnest(%(hashes)s::bytea[], %(vectors)s::text[]) AS new (sha256, vector)
 ON CONFLICT DO NOTHING;
 
+-- name: add_counts
+INSERT INTO vector_counts AS c (model, tenant, agent, scope, kind, number)
+SELECT model, tenant, agent, scope, kind, sum(change) FROM changed
+GROUP BY model, tenant, agent, scope, kind
+ON CONFLICT (model, tenant, agent, scope, kind) DO UPDATE SET number = c.number + excluded.number
+
 -- name: add
+WITH changed AS (
 INSERT INTO vectors (
     model, tenant, item_id, agent, kind, scope, person, conversation, saved_at, vector
 )
@@ -76,20 +93,32 @@ FROM unnest(%(tenants)s::text[], %(ids)s::text[], %(hashes)s::bytea[])
 JOIN memories AS m USING (tenant, memory_id)
 JOIN embeddings AS e ON e.model = %(model)s AND e.sha256 = new.sha256
 WHERE m.replaced_by IS NULL AND m.forgotten_at IS NULL
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING model, tenant, agent, scope, kind, 1 AS change
+)
+:add_counts;
 
 -- name: remove
-DELETE FROM vectors WHERE tenant = %(tenant)s AND item_id = ANY (%(ids)s);
+WITH changed AS (
+DELETE FROM vectors WHERE tenant = %(tenant)s AND item_id = ANY (%(ids)s)
+RETURNING model, tenant, agent, scope, kind, -1 AS change
+)
+:add_counts;
 
 -- name: sweep
+WITH changed AS (
 DELETE FROM vectors AS v
 WHERE NOT EXISTS (
     SELECT FROM memories AS m
     WHERE m.tenant = v.tenant AND m.memory_id = v.item_id
       AND m.replaced_by IS NULL AND m.forgotten_at IS NULL
-);
+)
+RETURNING model, tenant, agent, scope, kind, -1 AS change
+)
+:add_counts;
 
 -- name: retire
+WITH counts AS (DELETE FROM vector_counts WHERE model <> %(model)s)
 DELETE FROM vectors WHERE model <> %(model)s;
 
 -- name: retire_models

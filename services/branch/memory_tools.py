@@ -151,8 +151,8 @@ def _quoted(text: Content) -> str:
 
 
 def _found(hit: memories.Hit) -> str:
-    """Say what it is, since when, from whom, and why it was found."""
-    parts = [hit.kind, f"saved {_day(hit.saved_at)}"]
+    """Say since when it is there, what it is, from whom, and why it was found."""
+    parts = [f"saved {_day(hit.saved_at)}", hit.kind]
     if hit.person:
         parts.append(f"from {hit.person}")
     ranks = [f"words {hit.text_rank}"] if hit.text_rank else []
@@ -175,7 +175,7 @@ async def _about(scope: Scope, key: str, arguments: MemoryAbout) -> ToolOutput: 
     if not shown:
         return ToolOutput(NOTHING_OF_THEM)
     lines = [
-        f"- [{one.memory_id}] {_quoted(one.text)} ({one.kind}; saved {_day(one.saved_at)})"
+        f"- [{one.memory_id}] {_quoted(one.text)} (saved {_day(one.saved_at)}; {one.kind})"
         for one in shown
     ]
     heading = f"What is remembered that {scope.speaker.name if scope.speaker else 'they'} said"

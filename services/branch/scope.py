@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from projections import positions
 from projections.memories import Memory
 from schemas.base import EventId, RunId
 from schemas.channel import ChannelEvent, Person
@@ -19,7 +18,7 @@ from services.memory.neighbours import Place
 from services.memory.people import People
 from services.runtime.conversation import Conversation
 from services.runtime.conversations import Conversations
-from services.runtime.database import Pool, using
+from services.runtime.database import Pool
 from services.runtime.embedding import Embedder
 from services.runtime.writer import Writer
 
@@ -141,8 +140,6 @@ class Scope:
             return
         deadline = self.writer.clock.monotonic() + PATIENCE_S
         while self.writer.clock.monotonic() < deadline:
-            async with using(self.pool) as conn:
-                position = (await positions.listing(conn)).get("memories")
-            if position is not None and position.seq >= newest.seq:
+            if await self.keeper.known.position() >= newest.seq:
                 return
             await self.writer.clock.sleep(POLL_S)

@@ -64,7 +64,9 @@ class Trial:
 
     async def fill(self, remembered: Sequence[Remembered]) -> None:
         """Put these memories in place of those that are there."""
-        tables = ", ".join((*BY_NAME[memories.NAME].tables, "vectors", "vector_models"))
+        tables = ", ".join(
+            (*BY_NAME[memories.NAME].tables, "vectors", "vector_models", "vector_counts")
+        )
         await self._conn.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(tables)))
         dated = [(said_at(memory, number), memory) for number, memory in enumerate(remembered)]
         subject = str(Subject(TENANT, AGENT, entity="memory"))

@@ -21,15 +21,16 @@ _SYSTEM: Final = re.compile(
     r"^\s*\[(?:status|task|result of|note|nudge|repair|limit|system|input|message|you )"
     r"|<\|\w+\|>|^\s*</?(?:system|assistant|user|tool)\b|^\s*#{1,6} (?:system|instructions)\b"
     r"|\b(?:memory|channel)_(?:save|recall|delete|about|correct)\b|\bspawn_worker\b"
-    r"|\bsystem prompt\b|^you are an? (?:ai|assistant|branch|worker|agent|large language model)\b"
+    r"|^(?:the|my|your) system prompt (?:says|tells|states|requires|instructs)\b"
+    r"|^you are an? (?:ai|assistant|branch|worker|agent|large language model)\b"
     r"|^what (?:is remembered|was said), as data|^(?:refused|error|interrupted): ",
     re.IGNORECASE,
 )
 _OWN: Final = re.compile(
-    r"^(?:i|we|the (?:assistant|agent|bot|ai|model)|penstock)(?: have| has| had|'ve)?(?: just)? "
+    r"^(?:i|the (?:assistant|agent|bot|ai|model)|penstock)(?: have| has| had|'ve)?(?: just)? "
     r"(?:told|informed|explained|replied|mentioned|answered|offered|suggested|reminded|confirmed"
     r"|saved|stored|recalled|checked|searched|responded|apologi[sz]ed|summari[sz]ed)\b"
-    r"|^as (?:i|we) (?:said|mentioned|noted|explained)\b",
+    r"|^as i (?:said|mentioned|noted|explained)\b",
     re.IGNORECASE,
 )
 _RECALLED: Final = re.compile(
@@ -39,17 +40,24 @@ _RECALLED: Final = re.compile(
     r"|^i (?:remember|recall)(?:ed)? that\b",
     re.IGNORECASE,
 )
+_NOISE: Final = (
+    r"(?:thanks|thank you|thx|cheers|ok|okay|yes|yep|yeah|no|nope|sure|great|cool|nice|fine|perfect"
+    r"|hi|hello|hey|bye|goodbye|good (?:morning|afternoon|evening|night)|sounds good|got it|will do"
+    r"|no problem|a lot|so much|very much|you|all|everyone|everybody|there|then|again|that works"
+    r"|for (?:that|this|it|(?:your|the) help))"
+)
 _CHATTER: Final = re.compile(
-    r"^(?:thanks|thank you|thx|cheers|ok|okay|yes|yep|no|nope|sure|great|cool|nice|fine|perfect"
-    r"|hi|hello|hey|bye|goodbye|good (?:morning|afternoon|evening|night)|sounds good|got it)\b"
-    r"[^:]{0,24}$"
+    rf"^{_NOISE}(?:[\s,.!]+{_NOISE})*(?:,? @?\w+)?[\s,.!\u2026]*$"
     r"|\b(?:said|says|sent|exchanged) (?:hi|hello|thanks|thank you|goodbye|bye|greetings"
-    r"|good (?:morning|night))\b|\b(?:thanked|greeted|welcomed)\b"
+    r"|good (?:morning|night))\b|\b(?:thanked|greeted) (?:the )?\w+[.!]*$"
     r"|^the (?:user|human|person) (?:asked|asks|wanted to know|wants to know|inquired|requested)\b"
-    r"|\basked (?:when|what|where|who|how|why|whether|if)\b"
-    r"|\bnothing (?:worth|new|else|to (?:save|remember|add))\b|\bno new (?:information|facts?)\b"
-    r"|^(?:a|the|this|my|our|one) (?:worker|branch|task|turn|tool|command|conversation|request)"
-    r"(?: \S+)? (?:was|is|has|have|had|were|ended|ran|succeeded|failed|completed|finished)\b",
+    r"|\basked (?:when|what|where|who|how|why)\b"
+    r"|\bnothing (?:is |was )?(?:worth|to (?:save|remember|add))\b"
+    r"|\bno new (?:information|facts?)\b"
+    r"|^(?:a|the|this|my|one) (?:worker|branch|task|turn|tool call|command|request)"
+    r"(?: (?:was|is|has been|were) (?:now )?(?:started|spawned|running|completed|finished|cancelled"
+    r"|done|delegated|successful|under way|in progress)| succeeded| failed| completed| finished"
+    r"| ended| ran)\b",
     re.IGNORECASE,
 )
 _FORMS: Final = ((_SYSTEM, SYSTEM), (_RECALLED, ECHO), (_CHATTER, CHATTER))
@@ -81,11 +89,30 @@ def refusal(text: str, kind: MemoryKind, heard: Heard) -> str | None:
         return SYSTEM
     if _echoes(text, heard.recalled):
         return ECHO
-    asked = [sentence for sentence in _sentences(heard.own) if sentence.endswith("?")]
-    told = [sentence for sentence in _sentences(heard.own) if not sentence.endswith("?")]
-    if _holds(text, told) and not _holds(text, asked):  # a proposal of ours may have found a yes
-        return OWN
-    return None
+    return OWN if _is_our_own(text, heard) else None
+
+
+def _is_our_own(text: str, heard: Heard) -> bool:
+    """Tell whether we said it and nobody else had a part in it.
+
+    A proposal of ours may have found a yes. And we may have said in full what a person only hinted
+    at: whoever named the value has said it.
+    """
+    asked, told = _asked_and_told(heard.own)
+    if not _holds(text, told) or _holds(text, asked):
+        return False
+    _, hints = _asked_and_told(heard.said)
+    values = [word for word in read(text).words if word.follows]
+    return not any(
+        alike(value, word) for value in values for hint in hints for word in read(hint).words
+    )
+
+
+def _asked_and_told(texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the questions and the other sentences of some texts."""
+    sentences = _sentences(texts)
+    asked = [sentence for sentence in sentences if sentence.endswith("?")]
+    return asked, [sentence for sentence in sentences if not sentence.endswith("?")]
 
 
 def _by_its_form(text: str, kind: MemoryKind) -> str | None:

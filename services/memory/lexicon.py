@@ -36,7 +36,7 @@ OPPOSITES: Final = {"dislike": "like", "hate": "like", "disable": "enable", "dis
 
 NON_EXCLUSIVE: Final = _words(
     """
-    like love enjoy prefer know speak use have own play visit meet buy ask want need mention say
+    like love enjoy know speak use have play visit meet buy ask want need mention say
     add see read learn support help contain include offer sell allergic responsible interested
     good fond afraid friend member call order send try test fix check
     """
@@ -50,7 +50,7 @@ VERBS: Final = (
         """
     agree allow approve arrive become begin belong bring build buy choose close come cost decide
     depend deploy die dislike drink eat end expire fail finish fly get give go happen hate hold
-    join keep last lead leave let live lose make manage may might move must open owe pay prefer
+    join keep last lead leave let live lose make manage may might move must open owe own pay prefer
     run serve sit sleep stand start stay stop store take talk teach tell think travel wait wear
     win work answer close require rebuild happen report moved chose require be will should can
     """
@@ -58,11 +58,11 @@ VERBS: Final = (
 )
 ATTRIBUTES: Final = _words(
     """
-    address bank birthday branch budget capital channel city codename colour color contact cost
-    currency database date day deadline default director domain editor email format framework
-    goal host hour language lead leader limit location manager name number office owner password
-    phone place plan platform port price provider rate region room size status supplier target time
-    timezone tool url vendor version
+    address bank birthday branch budget capital channel city codename color colour contact cost
+    currency database date day deadline default director domain editor email favorite favourite
+    format framework goal host hour language lead leader limit location manager name number
+    office owner password phone place plan platform port price provider rate region room size
+    status supplier target time timezone tool url vendor version
     """
 )
 """Nouns that have one value at a time."""

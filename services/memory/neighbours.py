@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from psycopg.errors import UndefinedTable
+
 from projections import memories, positions
 from projections.memories import Memory
 from schemas.base import MemoryId
 from schemas.memory import MemoryForgotten, MemoryKind, MemorySaved, Scope
 from services.memory.gate import Candidate
 from services.memory.meaning import meaning
-from services.runtime.database import Pool, reading, using
+from services.runtime.database import DatabaseUnavailable, Pool, reading, using
 from services.runtime.embedding import Embedder
 from services.runtime.event_log import Recorded
 
@@ -82,8 +84,11 @@ class Projected:
 
     async def position(self) -> int:
         """Return how far the read model is; see the port."""
-        async with using(self._pool) as conn:
-            position = (await positions.listing(conn)).get(memories.NAME)
+        try:
+            async with using(self._pool) as conn:
+                position = (await positions.listing(conn)).get(memories.NAME)
+        except UndefinedTable as error:  # before the first migration
+            raise DatabaseUnavailable("the read models have not been made yet") from error
         return position.seq if position else 0
 
     async def near(

@@ -124,12 +124,13 @@ def _other_value(
     said = {word.stem for word in shared if word.follows} | {one.verb, other.verb}
     if said & NON_EXCLUSIVE:
         return kind == "decision" and len(shared) >= 3
-    if added[0].after:
+    if added[0].after or (one.verb == "prefer" and len(shared) >= 3):
         return True
     if one.verb != "is":
         return False
     has_attribute = any(word.stem in ATTRIBUTES for word in subject)
-    is_role = sorts == {"name"} and any(word.sort != "name" for word in subject)
+    is_definite = one.is_definite or any(word.sort != "name" for word in subject)
+    is_role = sorts == {"name"} and is_definite
     return has_attribute or is_role
 
 

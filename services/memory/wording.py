@@ -57,6 +57,8 @@ class Wording:
     """Whether an odd number of words say no."""
     verb: str
     """The stem of its verb; a copula is `is`, and nothing stands for none that we know."""
+    is_definite: bool = False
+    """Whether it is about something there is one of: the CEO is Jane, and Jane is the CEO."""
 
     @property
     def stems(self) -> frozenset[str]:
@@ -111,7 +113,11 @@ def read(text: str) -> Wording:
         after = ""
     if not verb:  # one that we do not know: the first word is what the statement is about
         words = [replace(word, follows=at > 0) for at, word in enumerate(words)]
-    return Wording(tuple(words), denials % 2 == 1, verb)
+    is_definite = surfaces[:1] != [] and surfaces[0].casefold() in DETERMINERS
+    if verb == "is" and _names_a_role(surfaces, words):
+        words = [replace(word, follows=not word.follows) for word in words]
+        is_definite = True
+    return Wording(tuple(words), denials % 2 == 1, verb, is_definite)
 
 
 def _is_verb(token: str, base: str, before: str) -> bool:
@@ -121,9 +127,18 @@ def _is_verb(token: str, base: str, before: str) -> bool:
     return base in VERBS and not is_noun
 
 
+def _names_a_role(surfaces: list[str], words: list[Word]) -> bool:
+    """Tell whether a statement says who somebody is, name first: Jane is the CEO."""
+    verb = next((at for at, word in enumerate(surfaces) if word.casefold() in COPULAS), -1)
+    is_name = all(word.sort == "name" for word in words if not word.follows)
+    return is_name and 0 < verb < len(surfaces) - 1 and surfaces[verb + 1].casefold() == "the"
+
+
 def _opens(surfaces: list[str]) -> bool:
-    """Tell whether the first word is likely a name: a singular right before the verb."""
-    return not surfaces[0].endswith("s") and len(surfaces) > 1 and stem(surfaces[1]) in VERBS
+    """Tell whether the first word is likely a name: a singular right before the verb or a name."""
+    if len(surfaces) < 2 or surfaces[0].endswith("s"):
+        return False
+    return surfaces[1][:1].isupper() or stem(surfaces[1]) in VERBS
 
 
 def _sort(token: str, capital: bool) -> Sort:
@@ -142,7 +157,7 @@ def _valued(token: str, base: str, sort: Sort) -> str:
     """Return what stands for a word in comparisons."""
     match sort:
         case "number":
-            return NUMBERS.get(token, token)
+            return NUMBERS.get(token, re.sub(r"(?<=\d)(?:st|nd|rd|th)$", "", token))
         case "day":
             return DAYS[token.removesuffix("s")]
         case "word":

@@ -100,6 +100,7 @@ class Indexer:
             log.debug("vectors.waiting", reason=str(error))
             return PATIENT_S
         except (Transient, psycopg.OperationalError) as error:
+            self._after = 0  # a database that crashed may have lost what it had confirmed
             log.warning("vectors.waiting", reason=str(error))
             return RETRY_S
         except (Unusable, psycopg.Error) as error:

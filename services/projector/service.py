@@ -119,6 +119,8 @@ class Projector:
     async def _project(self, conn: Conn) -> None:
         """Follow the log with every projection that is near the front; bring up the others."""
         await compare(conn, self._log)
+        if self._indexer:  # what it knows may have been lost with the last connection
+            self._indexer.start_over()
         found = await positions.listing(conn)
         members = [Member(each, found[each.name].seq) for each in self._projections]
         front = max((member.seq for member in members), default=0)

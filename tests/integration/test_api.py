@@ -49,6 +49,21 @@ async def test_the_same_id_again_is_the_same_message(portal):
     assert types.count("message_received") == 2
 
 
+@pytest.mark.parametrize(
+    ("fields", "group", "private"),
+    [
+        ({}, False, False),
+        ({"group": True}, True, False),
+        ({"group": True, "private": True}, True, True),
+    ],
+)
+async def test_a_message_says_what_kind_of_conversation_it_is(portal, fields, group, private):
+    room = f"kind-{group}-{private}"
+    assert (await portal.say(room, "hello", **fields)).status_code == 202
+    message = (await recorded(portal, room))[0].event
+    assert (message.group, message.private) == (group, private)
+
+
 async def test_five_at_once_with_one_id_are_one_message(portal):
     answers = await asyncio.gather(*(portal.say("at-once", "hi", id="x") for _ in range(5)))
     assert {answer.json()["seq"] for answer in answers} == {answers[0].json()["seq"]}

@@ -325,6 +325,16 @@ async def test_while_the_database_is_away_the_tool_says_so_and_later_it_saves_on
     assert len(office.memories) == 1
 
 
+async def test_before_the_read_models_are_made_nothing_is_saved(database_url):
+    pool = await database.connect(database_url)
+    office = Office(pool)
+    await office.log.append(office.place("alone"), office.writer.seal(message("hello")))
+    with pytest.raises(DatabaseUnavailable):
+        await office.use("memory_save", content=DAY)
+    assert office.memories == []
+    await pool.close()
+
+
 @pytest.fixture
 async def database_of():
     pools = []

@@ -52,6 +52,23 @@ def test_replies_are_printed_and_the_end_is_noticed(server, conversation, capsys
     assert printed[1].startswith("[file plan.pdf: http://127.0.0.1:")
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("direct", {}),
+        ("group", {"group": True, "private": False}),
+        ("private", {"group": True, "private": True}),
+    ],
+)
+def test_the_message_says_who_else_is_there(server, kind, fields):
+    server.answers.append(SENT)
+    server.streams.append([SETTLED])
+    conversation = Conversation(Client(server.url, "secret"), "main", "room", "ana", kind=kind)
+    exchange(conversation).say("hello")
+    body = server.asked[0].body
+    assert {name: body[name] for name in ("group", "private") if name in body} == fields
+
+
 def test_the_message_carries_author_token_and_a_key_of_its_own(server, conversation):
     server.answers.append(SENT)
     server.streams.append([SETTLED])

@@ -164,6 +164,14 @@ def test_what_the_agent_said_itself_is_not_saved():
     assert refusal(DAY, own=("As far as I know, our release day is Thursday.",)) == junk.OWN
 
 
+def test_what_the_agent_said_in_full_after_a_person_hinted_at_it_may_be_saved():
+    heard = Heard(own=("OK, the demo is on 5 June.",), said=("let's do it on the 5th",))
+    assert isinstance(decide(candidate("The demo is on 5 June."), [], heard)[0], MemorySaved)
+    asked = Heard(own=("The demo is on 5 June.",), said=("is it on the 5th?", "thanks"))
+    with pytest.raises(NotWorthKeeping):
+        decide(candidate("The demo is on 5 June."), [], asked)
+
+
 def test_what_the_agent_proposed_may_be_saved_for_somebody_may_have_agreed():
     heard = Heard(own=("Shall our release day be Thursday?",), said=("yes",))
     assert isinstance(decide(candidate(), [], heard)[0], MemorySaved)
@@ -191,6 +199,26 @@ def test_what_stands_in_the_prompt_is_not_saved():
 )
 def test_junk_is_known_by_its_form(text, why):
     assert refusal(text) == why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No deploys on Fridays.",
+        "Fine dining is Ana's hobby.",
+        "The branch office is in Basel.",
+        "The request limit is 10 per second.",
+        "The task force is led by Ana.",
+        "We offered Acme a discount of 10 %.",
+        "Nothing else may be stored on the share.",
+        "Acme asked whether we support single sign-on.",
+        "The system prompt of the bot lies in prompts/main.md.",
+        "Bo welcomed the decision to move.",
+        "Hello World is the name of the demo.",
+    ],
+)
+def test_what_only_looks_like_junk_is_saved(text):
+    assert isinstance(decide(candidate(text), [], Heard())[0], MemorySaved)
 
 
 def test_what_a_person_says_of_himself_is_no_restatement():

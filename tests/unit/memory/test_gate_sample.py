@@ -3,7 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
-from tests.support.gate_sample import figures, is_right, lines, outcome, ungated
+from services.runtime.config import EmbeddingSettings
+from services.runtime.fast_embedder import FastEmbedder
+from tests.support.fake_clock import FakeClock
+from tests.support.gate_sample import Line, figures, is_right, lines, outcome, ungated
+from tests.support.model_folder import FOLDER, needs_model
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "memory.md"
 BUILT, HELD_OUT = lines()
@@ -40,6 +44,20 @@ def test_the_published_figures_are_those_of_the_sample():
     assert ungated(HELD_OUT).row("no gate, held-out half") in text
     assert figures(made(HELD_OUT)).row("words alone, held-out half") in text
     assert figures(made([*BUILT, *HELD_OUT])).row("words alone, all") in text
+
+
+@needs_model
+async def test_embeddings_lose_nothing_that_the_words_keep(tmp_path):
+    embedder = FastEmbedder(EmbeddingSettings(path=FOLDER), tmp_path, FakeClock())
+
+    async def cosines(line: Line) -> list[float]:
+        texts = [line.text, *(old.text for old in line.olds)]
+        mine, *theirs = await embedder.embed(texts)
+        return [sum(a * b for a, b in zip(mine, other, strict=True)) for other in theirs]
+
+    told = [(line, outcome(line, await cosines(line))) for line in HELD_OUT]
+    assert figures(told).row("words and meaning, held-out half") in DOCUMENT.read_text("utf-8")
+    assert figures(told).lost == figures(made(HELD_OUT)).lost
 
 
 def wrong(sample):

@@ -30,12 +30,14 @@ async def say(intake, text="hello", **fields) -> Receipt:
 
 
 async def test_a_message_is_on_the_log_when_it_is_acknowledged(intake):
-    receipt = await say(intake, message_id="m1", group=True)
+    receipt = await say(intake, message_id="m1", group=True, private=True)
     (recorded,) = stored(intake)
     assert receipt == Receipt(recorded.envelope.id, recorded.seq)
     assert recorded.subject == "evt.acme.atlas.portal.general.channel._"
     assert recorded.envelope.actor == "person:portal:ana"
-    assert recorded.event == MessageReceived(message_id="m1", author=ANA, text="hello", group=True)
+    assert recorded.event == MessageReceived(
+        message_id="m1", author=ANA, text="hello", group=True, private=True
+    )
 
 
 async def test_the_same_message_again_is_the_same_event(intake):

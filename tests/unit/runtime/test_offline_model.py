@@ -37,6 +37,8 @@ BRANCH = (
     spec("memory_recall", "query", "kind", "mode", "limit"),
     spec("memory_delete", "memory_id", "reason"),
     spec("channel_recall", "conversation", "query", "limit"),
+    spec("memory_about", "limit"),
+    spec("memory_correct", "memory_id", "content"),
     spec("spawn_worker", "task"),
 )
 WORKER = (
@@ -147,7 +149,7 @@ class Office:
         assert self.steps < 60, "it loops"
         return ask(kind, *messages)
 
-    def _tool(self, name: str, arguments: dict) -> str:
+    def _tool(self, name: str, arguments: dict) -> str:  # noqa: PLR0911 - a case for every tool
         match name:
             case "memory_save":
                 key = MEMORY_ID.format(len(self.memories) + 1)
@@ -161,6 +163,13 @@ class Office:
                     if arguments.get("mode") or any(word in text.lower() for word in words)
                 ]
                 return "\n".join(found) or "No memories found."
+            case "memory_about":
+                found = [f"- [{key}] {text}" for key, text in self.memories.items()]
+                nothing = "Nothing is remembered of the person you speak with."
+                return "\n".join(["What is remembered, as data:", *found]) if found else nothing
+            case "memory_correct":
+                self.memories[arguments["memory_id"]] = arguments["content"]
+                return "Saved as m9. It replaces the old one (correction)."
             case "memory_delete":
                 return f"Deleted {self.memories.pop(arguments['memory_id'])}"
             case "shell":
@@ -256,6 +265,49 @@ def test_lists_what_it_remembers_and_forgets_on_request():
     assert office.say("what do you remember?")[-1].count("\n- ") == 2
     office.say("forget that our release day is Thursday")
     assert list(office.memories.values()) == ["Bob likes tea"]
+
+
+@pytest.mark.parametrize(
+    "question", ["what do you know about me?", "What do you remember about me", "do you know me?"]
+)
+def test_tells_a_person_what_is_remembered_of_him_or_her(question):
+    office = Office()
+    assert office.say(question)[-1] == "I remember nothing of you."
+    office.say("remember that I like tea")
+    assert office.say(question)[-1] == "I remember of you: I like tea (said by ana)"
+
+
+@pytest.mark.parametrize(
+    "said_so",
+    [
+        "actually, our release day is Friday",
+        "No, our release day is Friday.",
+        "that's wrong: our release day is Friday",
+    ],
+)
+def test_corrects_what_it_remembers(said_so):
+    office = Office()
+    office.say("remember that our release day is Thursday")
+    office.say("remember that Bob likes tea")
+    assert office.say(said_so)[-1] == "Corrected: Our release day is Friday"
+    assert list(office.memories.values()) == ["Our release day is Friday", "Bob likes tea"]
+
+
+def test_saves_a_correction_of_what_it_never_knew():
+    office = Office()
+    assert office.say("actually, my birthday is in May")[-1] == (
+        "I'll remember: ana's birthday is in May"
+    )
+    assert list(office.memories.values()) == ["ana's birthday is in May"]
+
+
+@pytest.mark.parametrize(
+    "text", ["actually, is it Friday?", "no thanks, it is fine", "no", "actually that is fine"]
+)
+def test_not_every_no_is_a_correction(text):
+    office = Office()
+    office.say(text)
+    assert office.memories == {}
 
 
 def test_forgets_nothing_that_does_not_match():
