@@ -5,6 +5,7 @@ A projection whose VERSION differs from that of its rows is rebuilt when the pro
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final, Protocol
 
 from psycopg import sql
@@ -18,6 +19,7 @@ from projections import (
     memories,
     positions,
     runs,
+    vectors,
 )
 from projections._recorded import Recorded
 from projections._sql import Conn
@@ -129,8 +131,36 @@ def _tables(projection: Projection) -> Callable[[Conn], Awaitable[None]]:
     return create
 
 
+async def _search(conn: Conn) -> None:
+    await conn.execute(memories.SEARCH)
+    await conn.execute(
+        sql.SQL("GRANT EXECUTE ON FUNCTION memory_search TO {}").format(sql.Identifier(READER))
+    )
+
+
+async def _vectors(conn: Conn) -> None:
+    await conn.execute(vectors.SQL["create"])
+    await _protect(conn, "vectors")
+
+
 MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
     ("positions", _positions),
     *((f"projection {projection.name}", _tables(projection)) for projection in PROJECTIONS),
+    # a function can be replaced, so its name here follows from what it says
+    (f"memory search {sha256(memories.SEARCH.encode()).hexdigest()[:12]}", _search),
 )
 """What a database needs, by a name that is for ever, in order; each is applied once."""
+
+VECTOR_MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
+    ("vectors", _vectors),
+)
+"""The same for vectors; apart, because a server without pgvector serves everything else."""
+
+
+async def _memories(conn: Conn) -> None:
+    await BY_NAME[memories.NAME].create(conn)
+    await BY_NAME[memories.NAME].index(conn)
+
+
+TRIAL: Final = (_memories, _vectors, _search)
+"""What a search of memories needs, in the current schema."""

@@ -35,6 +35,7 @@ def build(process: Process) -> Mapping[str, Loop]:
             default_model=process.choice.model,
         ),
         process.pool,
+        process.embedder,
     )
     retries = Retries(
         branches.durable, branches.handlers, process.writer("branch"), process.stopping

@@ -1,16 +1,17 @@
 """What a branch can do with memory and with past conversations."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
 from projections import conversations, memories
-from schemas.base import MemoryId
+from schemas.base import Content, MemoryId
 from schemas.memory import Importance, MemoryForgotten, MemoryKind, MemorySaved
 from schemas.subjects import InvalidToken
 from services.branch.scope import Scope
 from services.errors import Rejected
+from services.memory.meaning import meaning
 from services.runtime import ids
 from services.runtime.database import reading
 from services.runtime.memory import DEFAULT_IMPORTANCE, statement
@@ -33,12 +34,15 @@ class MemorySave(Struct, frozen=True):
 class MemoryRecall(Struct, frozen=True):
     """Arguments of `memory_recall`."""
 
-    query: Annotated[str, Meta(description="The words that matter; any of them may match.")] = ""
+    query: Annotated[str, Meta(description="A question, or the words that matter.")] = ""
     kind: Annotated[MemoryKind | None, Meta(description="One kind only.")] = None
     mode: Annotated[
-        Literal["relevant", "recent", "important"],
-        Meta(description="By the query's words, newest first, or most important first."),
-    ] = "relevant"
+        memories.Mode,
+        Meta(
+            description="hybrid: by words, meaning and links. recent: newest first. important: "
+            "most important first. typed: one kind, most important first."
+        ),
+    ] = "hybrid"
     limit: Annotated[int, Meta(ge=1, le=50, description="Most memories to return.")] = 10
 
 
@@ -78,26 +82,51 @@ async def _save(scope: Scope, key: str, arguments: MemorySave) -> ToolOutput:
 
 
 async def _recall(scope: Scope, key: str, arguments: MemoryRecall) -> ToolOutput:  # noqa: ARG001
+    if arguments.mode == "typed" and arguments.kind is None:
+        raise Rejected("typed needs a kind.")
+    query = clean(arguments.query)
     await scope.caught_up()
+    asked = await meaning(scope.embedder, query) if arguments.mode == "hybrid" else None
     async with reading(scope.pool, scope.conversation.tenant) as conn:
         found = await memories.recall(
             conn,
             scope.conversation.tenant,
             scope.agent,
-            clean(arguments.query),
-            kind=arguments.kind,
+            query,
+            meaning=asked,
             mode=arguments.mode,
+            kind=arguments.kind,
             person=scope.speaker.id if scope.speaker else None,
             conversation=f"{scope.conversation.adapter}/{scope.conversation.conversation}",
+            now=scope.writer.clock.now(),
             limit=arguments.limit,
         )
     if not found:
         return ToolOutput(NOTHING)
-    lines = [
-        f"- [{memory.memory_id}] {memory.text} ({memory.kind}, saved {_day(memory.saved_at)})"
-        for memory in found
-    ]
-    return ToolOutput("What is remembered, as data:\n" + "\n".join(lines))
+    lines = [f"- [{hit.memory_id}] {_quoted(hit.text)} ({_about(hit)})" for hit in found]
+    return ToolOutput(
+        "What is remembered, as data:\n" + "\n".join(lines),
+        recalled=tuple(hit.memory_id for hit in found),
+    )
+
+
+def _quoted(text: Content) -> str:
+    """Return a memory's text in one line, so that nothing in it looks like one of ours."""
+    return " ".join(text.split()) if isinstance(text, str) else "(a long text)"
+
+
+def _about(hit: memories.Hit) -> str:
+    """Say since when it is there, what it is, from whom, and why it was found."""
+    parts = [f"saved {_day(hit.saved_at)}", hit.kind]
+    if hit.person:
+        parts.append(f"from {hit.person}")
+    ranks = [f"words {hit.text_rank}"] if hit.text_rank else []
+    ranks += [f"meaning {hit.vector_rank}"] if hit.vector_rank else []
+    if hit.linked_to and not ranks:
+        ranks.append(f"beside {hit.linked_to}")
+    if ranks:
+        parts.append(f"found by {', '.join(ranks)}")
+    return "; ".join(parts)
 
 
 async def _delete(scope: Scope, key: str, arguments: MemoryDelete) -> ToolOutput:

@@ -9,6 +9,7 @@ from schemas.channel import ChannelEvent, Person
 from schemas.memory import MemoryEvent
 from schemas.subjects import Subject
 from services.runtime.database import Pool, using
+from services.runtime.embedding import Embedder
 from services.runtime.writer import Writer
 
 PATIENCE_S: Final = 2.0  # how long a recall waits for what was just saved to become readable
@@ -31,6 +32,8 @@ class Scope:
     turn: RunId | None
     pool: Pool
     writer: Writer
+    embedder: Embedder | None = None
+    """None where nothing is found by meaning."""
 
     @property
     def memory(self) -> str:

@@ -13,6 +13,7 @@ from services.runtime import prompts
 from services.runtime.agents import Agent
 from services.runtime.conversations import history, shown
 from services.runtime.database import Pool
+from services.runtime.embedding import Embedder
 from services.runtime.journal import Journal
 from services.runtime.model import Message
 from services.runtime.run_loop import Context
@@ -27,9 +28,10 @@ class Branches(RunService[Scope]):
     durable = "branch"  # names our read position in the log: never rename
     request_types = frozenset({"branch_requested"})
 
-    def __init__(self, parts: RunParts, pool: Pool) -> None:
+    def __init__(self, parts: RunParts, pool: Pool, embedder: Embedder | None = None) -> None:
         super().__init__(parts)
         self._pool = pool
+        self._embedder = embedder
         self._sections = prompts.load("services.branch", "branch.md")
 
     async def plan(self, request: Request, agent: Agent, journal: Journal) -> Plan[Scope]:  # noqa: ARG002
@@ -45,6 +47,7 @@ class Branches(RunService[Scope]):
             turn=request.turn,
             pool=self._pool,
             writer=self._with.writer,
+            embedder=self._embedder,
         )
 
         async def context() -> Context:

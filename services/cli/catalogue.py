@@ -258,6 +258,19 @@ COMMANDS: Final = (
         (flag("--kind", help="one kind only", choices=KINDS), AGENT, LIMIT),
     ),
     Command(
+        "memory eval",
+        "measure how well recall finds, on a set of your own",
+        "memory_eval:evaluate",
+        (
+            Argument(("file",), "JSON lines, each one set", Path, metavar="FILE"),
+            flag("--k", help="how many hits count", type=int, default=10, metavar="N"),
+        ),
+        'A line is {"memories": [{"id", "text", "at", "person"}], "queries": [{"text", "relevant": '
+        "[ids]}]}. Prints recall@k, mean reciprocal rank and latency for hybrid, vector-only and "
+        "text-only recall. It uses tables of its own and removes them, and needs nothing to run.",
+        ("penstock memory eval docs/retrieval-set.jsonl --k 10",),
+    ),
+    Command(
         "memory forget",
         "forget a memory",
         "memory:forget",

@@ -24,6 +24,7 @@ from services.errors import Permanent, ServiceError, Transient
 from services.projector.applying import Member, family, take_in
 from services.projector.compare import compare
 from services.projector.feed import batched
+from services.projector.indexing import Indexer
 from services.projector.pack import Pack
 from services.projector.rebuild import rebuild
 from services.projector.source import LogSource
@@ -60,11 +61,13 @@ class Projector:
         pool: Pool,
         *,
         projections: Sequence[Projection] = PROJECTIONS,
+        indexer: Indexer | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._log = event_log
         self._pool = pool
         self._projections = projections
+        self._indexer = indexer
         self._clock = clock or SystemClock()
         self._joining: list[Member] = []
         self._late: set[asyncio.Task[None]] = set()
@@ -116,6 +119,8 @@ class Projector:
     async def _project(self, conn: Conn) -> None:
         """Follow the log with every projection that is near the front; bring up the others."""
         await compare(conn, self._log)
+        if self._indexer:  # what it knows may have been lost with the last connection
+            self._indexer.start_over()
         found = await positions.listing(conn)
         members = [Member(each, found[each.name].seq) for each in self._projections]
         front = max((member.seq for member in members), default=0)
@@ -144,8 +149,12 @@ class Projector:
             async for batch in batches:
                 while self._joining:
                     await pack.adopt(self._joining.pop())
+                    if self._indexer:
+                        self._indexer.start_over()
                 if batch:
                     await pack.write(batch)
+                    if self._indexer:
+                        self._indexer.on_written(batch)
                     continue
                 silences += 1
                 if silences % COMPARE_EVERY == 0:

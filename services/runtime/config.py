@@ -376,6 +376,33 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
     ] = "http://127.0.0.1:11434"
 
 
+class EmbeddingSettings(Struct, frozen=True, kw_only=True):
+    """Finding memories by meaning: the model that turns texts into vectors, on this machine."""
+
+    model: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="A model that FastEmbed knows. Small, fast on two cores, good in English; "
+            "another is embedded aside and used when it is complete.",
+        ),
+    ] = "sentence-transformers/all-MiniLM-L6-v2"
+    path: Annotated[
+        Path | None,
+        Meta(
+            description="Folder with `model.onnx`, `tokenizer.json` and `config.json`, used "
+            "instead of `model`: mean pooling, normalised. None: `model` is fetched."
+        ),
+    ] = None
+    fetch: Annotated[
+        bool,
+        Meta(
+            description="Whether the model may be fetched from huggingface.co, once, into `models` "
+            "of the data directory. Without it and without `path`, words and links alone find."
+        ),
+    ] = True
+
+
 class SandboxSettings(Struct, frozen=True, kw_only=True):
     """What the shell and file tools of a worker may use."""
 
@@ -729,6 +756,7 @@ class Config(Struct, frozen=True, kw_only=True):
     guard: GuardSettings = GuardSettings()
     cortex: CortexSettings = CortexSettings()
     models: ModelSettings = ModelSettings()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     sandbox: SandboxSettings = SandboxSettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()

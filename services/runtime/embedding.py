@@ -3,8 +3,21 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
+from services.errors import Transient
+
 Vector: TypeAlias = Sequence[float]
 """Of length one, so that a dot product is the cosine similarity."""
+
+
+class EmbedderUnavailable(Transient):
+    """There are no vectors now: whoever searches goes on with words alone.
+
+    `fix` is what a person can do about it, None where it is only a matter of time.
+    """
+
+    def __init__(self, detail: str, *, fix: str | None = None) -> None:
+        super().__init__(detail)
+        self.fix = fix
 
 
 class Embedder(Protocol):
@@ -17,9 +30,18 @@ class Embedder(Protocol):
 
     @property
     def dimensions(self) -> int:
-        """Return how many numbers a vector has."""
+        """Return how many numbers a vector has; 0 until the first one was made."""
+        ...
+
+    @property
+    def standing(self) -> str:
+        """Say in a sentence whether there are vectors, and what to do if there are none."""
         ...
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """Return a vector for each text, in order, without blocking the event loop."""
+        """Return a vector for each text, in order, without blocking the event loop.
+
+        Raises:
+            EmbedderUnavailable: there are none now.
+        """
         ...

@@ -31,6 +31,8 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     loops: tuple[LoopStatus, ...]
     model: str
     sandbox: str
+    recall: str = ""
+    """How memories are found, and what to do where that is not by meaning."""
     servers: tuple[ServerStatus, ...] = ()
     """The embedded servers that this process runs."""
 
@@ -88,6 +90,7 @@ async def _answer(
             loops=tuple(supervisor.status.values()),
             model=process.choice.model,
             sandbox=process.sandbox_summary,
+            recall=process.embedder.standing,
             servers=tuple(servers()),
         )
         await process.live.publish(reply, msgspec.json.encode(status))

@@ -19,6 +19,8 @@ from services.runtime.config import Config, GuardThresholds
 from services.runtime.conversations import Conversations
 from services.runtime.database import Pool, connect
 from services.runtime.embedded.servers import Urls
+from services.runtime.embedding import Embedder
+from services.runtime.fast_embedder import FastEmbedder
 from services.runtime.jetstream.bodies import JetStreamBodies
 from services.runtime.jetstream.connection import Connection
 from services.runtime.jetstream.live import NatsLive
@@ -51,6 +53,7 @@ class Process:
     live: NatsLive
     snapshots: JetStreamSnapshots
     pool: Pool
+    embedder: Embedder
     conversations: Conversations
     agents: Agents
     equipment: Equipment
@@ -203,6 +206,7 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
             live=live,
             snapshots=snapshots,
             pool=pool,
+            embedder=embedder(config, clock),
             conversations=Conversations(event_log, snapshots, keep=config.channel.history_entries),
             agents=Agents(event_log),
             equipment=Equipment(
@@ -220,6 +224,11 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
             sandbox=await probe(),
             stopping=stopping,
         )
+
+
+def embedder(config: Config, clock: Clock) -> Embedder:
+    """Return the embedder of the configuration; it loads its model when it is first needed."""
+    return FastEmbedder(config.embeddings, config.data_dir / "models", clock)
 
 
 def configured_keys(config: Config) -> dict[str, Secret]:

@@ -39,6 +39,7 @@ def environment(data_dir: Path, model_url: str | None = None) -> dict[str, str]:
         "HOME": str(data_dir),
         "PENSTOCK_DATA_DIR": str(data_dir),
         "PENSTOCK_LOG_LEVEL": "info",
+        "PENSTOCK_EMBEDDINGS_FETCH": "false",
         "PYTHONPATH": str(ROOT),
     }
     if model_url is None:

@@ -30,7 +30,7 @@ from schemas.channel import (
 from schemas.config import AgentDefined, AgentRetired
 from schemas.dead import DeliveryParked, DeliveryRetried
 from schemas.envelope import encode, seal
-from schemas.memory import MemoryForgotten, MemorySaved
+from schemas.memory import MemoryForgotten, MemoryLinked, MemorySaved, MemoryTouched, Replaced
 from schemas.run import (
     ModelCalled,
     ModelFailed,
@@ -55,6 +55,7 @@ from tests.support.stories import Story
 pytestmark = pytest.mark.integration
 
 GENERAL = Subject("acme", "atlas", "portal", "general")
+MEMORY = Subject("acme", "atlas", entity="memory")
 TURN, BRANCH, WORKER = RunId("t-1"), RunId("b-1"), RunId("w-1")
 SHA = "ab" * 32
 BODY = BodyRef(sha256=SHA, bytes=3)
@@ -372,6 +373,86 @@ async def test_a_forgotten_memory_is_kept_but_not_listed(model):
         (memory,) = await memories.listing(conn, "acme", "atlas", forgotten=True)
         assert memory == await memories.by_id(conn, "acme", "atlas", "m")
     assert (memory.text, memory.forgotten_at, memory.forgotten_why) == ("x", 2_000, "wrong")
+
+
+def saved(memory_id, text="x", **fields):
+    fields = {"kind": "fact", "importance": 0.5, **fields}
+    return MemorySaved(memory_id=MemoryId(memory_id), text=text, **fields)
+
+
+async def test_a_replaced_memory_is_history_and_says_by_what_and_why(model):
+    replaced = (Replaced(memory_id=MemoryId("old"), why="contradiction"),)
+    await model.given(saved("old", "Thursday"), subject=MEMORY)
+    await model.given(saved("new", "Friday", replaces=replaced, valid_from=77), subject=MEMORY)
+    await model.given(saved("third", "Monday", replaces=replaced), subject=MEMORY)
+    async with model.reading() as conn:
+        assert [m.memory_id for m in await memories.listing(conn, "acme", "atlas")] == [
+            "third",
+            "new",
+        ]
+        history = await memories.listing(conn, "acme", "atlas", replaced=True)
+        assert [m.memory_id for m in history] == ["third", "new", "old"]
+        old = history[-1]
+        assert old == await memories.by_id(conn, "acme", "atlas", "old")
+        assert "Thursday" not in {
+            m.text for m in await memories.recall(conn, "acme", "atlas", mode="recent")
+        }
+    assert (old.valid_from, old.valid_to) == (1_000, 77)
+    assert (old.replaced_by, old.replaced_why) == ("new", "contradiction")
+
+
+async def test_another_agents_memory_can_be_replaced(model):
+    """Memories of the whole tenant are seen, and so corrected, by every agent of it."""
+    other = MEMORY._replace(agent="bo")
+    await model.given(saved("old", "Thursday", scope="tenant"), subject=other)
+    replaced = (Replaced(memory_id=MemoryId("old"), why="correction"),)
+    await model.given(saved("new", "Friday", replaces=replaced, scope="tenant"), subject=MEMORY)
+    async with model.reading() as conn:
+        found = await memories.recall(conn, "acme", "bo", mode="recent")
+        assert [m.text for m in found] == ["Friday"]
+        old = await memories.by_id(conn, "acme", "bo", "old")
+    assert old is not None
+    assert old.replaced_by == "new"
+
+
+async def test_what_is_said_again_and_what_is_recalled_is_counted_once_an_event(model):
+    returned = ToolReturned(
+        run_id=BRANCH,
+        call_id="s1c0",
+        name="memory_recall",
+        recalled=(MemoryId("m"), MemoryId("n")),
+    )
+    branch = GENERAL.of("branch", BRANCH)
+    await model.given(saved("m"), saved("n"), subject=MEMORY)
+    await model.given(returned, returned, subject=branch, id=EventId("same"))
+    await model.given(returned, subject=branch)
+    await model.given(MemoryTouched(memory_id=MemoryId("m"), person="portal:ana"), subject=MEMORY)
+    await model.given(returned, subject=branch, id=EventId("same"))
+    async with model.reading() as conn:
+        n, m = await memories.listing(conn, "acme", "atlas")
+    assert (m.touches, m.touched_at, m.recalls, m.recalled_at) == (1, 6_000, 2, 5_000)
+    assert (n.touches, n.touched_at, n.recalls, n.recalled_at) == (0, None, 2, 5_000)
+
+
+async def test_a_link_is_one_edge_with_its_latest_weight(model):
+    m, n = MemoryId("m"), MemoryId("n")
+    await model.given(
+        MemoryLinked(memory_id=m, to=n, relation="part_of", weight=0.3),
+        MemoryLinked(memory_id=m, to=n),
+        MemoryLinked(memory_id=m, to=n, relation="part_of", weight=0.9),
+        subject=MEMORY,
+    )
+    async with model.reading() as conn:
+        found = await memories.edges(conn, "acme", [n])
+        assert found == await memories.edges(conn, "acme", [m, n])
+        assert await memories.edges(conn, "acme", ["x"]) == []
+    assert [(e.memory_id, e.to_id, e.relation, e.weight) for e in found] == [
+        (m, n, "part_of", 0.9),
+        (m, n, "related_to", 0.5),
+    ]
+    assert (found[0].seq, found[0].linked_at) == (1, 3_000)
+    async with model.reading("globex") as conn:
+        assert await memories.edges(conn, "acme", [m]) == []
 
 
 async def test_the_archive_finds_what_belongs_together(model):

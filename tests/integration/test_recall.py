@@ -117,7 +117,7 @@ async def test_one_kind_only(remembering):
 
 async def test_what_is_forgotten_is_not_recalled(remembering):
     await remembering.add(MemoryForgotten(memory_id=MemoryId("m1")))
-    for mode in ("relevant", "recent", "important"):
+    for mode in ("hybrid", "recent", "important", "typed"):
         assert TEXTS[0] not in await remembering.recall("release day", mode=mode, limit=50)
 
 
@@ -138,6 +138,21 @@ async def test_a_memory_of_a_person_or_a_channel_is_recalled_there_alone(remembe
         "zebra of all"
     ]
     assert len(await remembering.recall("zebra", everyone=True)) == 3
+
+
+async def test_a_person_may_have_several_ids(remembering):
+    await remembering.save("zebra of Ana", scope="person", person="portal:ana")
+    await remembering.save("zebra of the same", scope="person", person="discord:77")
+    assert await remembering.recall("zebra", person=["portal:x"]) == []
+    assert len(await remembering.recall("zebra", person=["portal:ana", "discord:77"])) == 2
+
+
+async def test_one_scope_only(remembering):
+    await remembering.save("zebra of Ana", scope="person", person="portal:ana")
+    await remembering.save("zebra of all")
+    found = await remembering.recall("zebra", person="portal:ana", scope="person")
+    assert found == ["zebra of Ana"]
+    assert await remembering.recall("zebra", scope="person") == []
 
 
 async def test_another_agents_memory_is_recalled_only_if_it_is_the_tenants(remembering):

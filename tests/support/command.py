@@ -24,7 +24,7 @@ def environment(**more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("PENSTOCK_") and name not in {*KEYS, "OPENAI_API_BASE"}
     }
-    return kept | {"NO_COLOR": "1", **more}
+    return kept | {"NO_COLOR": "1", "PENSTOCK_EMBEDDINGS_FETCH": "false", **more}
 
 
 def _hear_interrupts() -> None:

@@ -281,5 +281,6 @@ def environment(nats_url: str, database_url: str, data_dir: Path, **more: str) -
         "PENSTOCK_DATABASE_URL": database_url,
         "PENSTOCK_DATA_DIR": str(data_dir),
         "PENSTOCK_LOG_FORMAT": "json",
+        "PENSTOCK_EMBEDDINGS_FETCH": "false",
         **more,
     }

@@ -163,6 +163,7 @@ async def opened_portal(
         "PENSTOCK_DATA_DIR": str(directory),
         "PENSTOCK_PORT": str(choose()),
         "PENSTOCK_CHANNEL_RETRIGGER_DEBOUNCE_MS": "20",
+        "PENSTOCK_EMBEDDINGS_FETCH": "false",
         **variables,
     }
     config = settings.load(environ=environment)

@@ -172,6 +172,7 @@ class Story:
             scope=self.random.choice(("person", "channel", "agent", "tenant")),
             person=self.random.choice((None, "portal:ana")),
             conversation=self.random.choice((None, "portal/general")),
+            valid_from=self.random.choice((None, START)),
             replaces=self.random.choice(((), tuple(replaced))),
         )
         self.add(subject, saved)
@@ -432,6 +433,7 @@ class Run:
                         status=status,
                         output=self.story.text(),
                         duration_ms=5,
+                        recalled=self._recalled(),
                     )
                     self.add(returned)
             case 4:
@@ -439,6 +441,10 @@ class Run:
             case _:
                 noted = Noted(run_id=run_id, kind="nudge", text="go on")
                 self.add(self.random.choice((noted, ContextTrimmed(run_id=run_id, dropped=3))))
+
+    def _recalled(self) -> tuple[MemoryId, ...]:
+        known = [id_ for _, id_ in self.story.memories[-3:]]
+        return tuple(known) if self.random.random() < 0.2 else ()
 
     def _end(self) -> bool:
         outcome = self.random.choice(("succeeded", "failed", "timed_out"))

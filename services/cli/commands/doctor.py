@@ -6,6 +6,7 @@ from services.cli import output
 from services.cli.checks.finding import Finding, fail, ok, warn
 from services.cli.checks.machine import machine
 from services.cli.checks.model import model
+from services.cli.checks.recall import recall
 from services.cli.checks.servers import servers
 from services.cli.exits import FAILED, OK
 from services.cli.installation import Installation
@@ -47,4 +48,6 @@ async def _findings(options: Options) -> AsyncIterator[Finding]:
     async for found in servers(here):
         yield found
     async for found in model(here.config):
+        yield found
+    async for found in recall(here.config, SystemClock()):
         yield found

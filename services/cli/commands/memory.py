@@ -4,6 +4,7 @@ Changes are the same events that the agent's own branches write; the read model 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from projections import memories, positions
@@ -171,7 +172,7 @@ async def _caught_up(log: EventLog, pool: Pool, tenant: str, agent: str) -> None
         await asyncio.sleep(POLL_S)
 
 
-def _print(found: list[Memory], *, as_json: bool) -> None:
+def _print(found: Sequence[Memory], *, as_json: bool) -> None:
     if as_json:
         output.document(found)
         return

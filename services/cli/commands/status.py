@@ -25,6 +25,7 @@ def _show(found: Standing) -> None:
     for process in found.processes[:1]:
         print(f"  Model     {process.model}")
         print(f"  Sandbox   {output.one_line(process.sandbox)}")
+        print(f"  Recall    {output.one_line(process.recall, 300)}")
     print(f"  NATS      {found.nats}")
     print(f"  Postgres  {found.postgres}")
     for name, count in found.open_runs.items():

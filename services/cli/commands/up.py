@@ -175,6 +175,7 @@ def _welcome(process: Process, api: ApiOptions, log_path: Path, options: Up) -> 
                 "model": process.choice.model,
                 "why": process.choice.why,
                 "sandbox": process.sandbox_summary,
+                "recall": process.embedder.standing,
                 "data_dir": config.data_dir.absolute(),
                 "log": log_path.absolute(),
                 "seconds": seconds,
@@ -187,6 +188,7 @@ def _welcome(process: Process, api: ApiOptions, log_path: Path, options: Up) -> 
         ("Chat", f"{program()} chat{_place(options)}"),
         ("Model", process.choice.why),
         ("Sandbox", process.sandbox_summary),
+        ("Recall", process.embedder.standing),
         ("Data", f"{config.data_dir.absolute()}"),
         ("Log", f"{log_path.absolute()}"),
     )

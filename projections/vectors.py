@@ -1,0 +1,144 @@
+"""Vectors: what each memory means, in numbers. Not a projection: no event is needed to make them.
+
+A rebuild of `memories` leaves them as they are. A text is turned into a vector once for each model
+(`embeddings`); a memory is found by the vector that stands in `vectors`.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+from psycopg import sql
+
+from projections._sql import Conn, load, rows
+from schemas.base import MemoryId
+
+SQL = load("vectors.sql")
+INDEX_FROM: Final = 4_000  # vectors; fewer are compared one by one, which misses none
+
+
+class VectorModel(msgspec.Struct, frozen=True):
+    """One row of `vector_models`."""
+
+    model: str
+    dimensions: int
+    ready: bool
+    """Every memory had a vector of it once, so that searches use it."""
+    hnsw: bool
+    """There is an index of its vectors."""
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory that has no vector yet."""
+
+    tenant: str
+    memory_id: MemoryId
+    seq: int
+    text: str
+
+    @property
+    def sha256(self) -> bytes:
+        """Return the key under which its text's vector is kept."""
+        return sha256(self.text.encode()).digest()
+
+
+def encode(vector: Sequence[float]) -> str:
+    """Return a vector as pgvector reads it."""
+    return "[" + ",".join(f"{number:.6g}" for number in vector) + "]"
+
+
+async def model(conn: Conn, name: str) -> VectorModel | None:
+    """Return what is known of a model, or None."""
+    found = await rows(conn, VectorModel, SQL["model"], {"model": name})
+    return found[0] if found else None
+
+
+async def add_model(conn: Conn, name: str, dimensions: int) -> VectorModel:
+    """Make a model known, unless it is; return what is known of it."""
+    await conn.execute(SQL["add_model"], {"model": name, "dimensions": dimensions})
+    found = await model(conn, name)
+    if found is None:  # only a hand that deletes rows can do that
+        raise LookupError(name)
+    return found
+
+
+async def missing(conn: Conn, name: str, *, after: int, limit: int) -> list[Missing]:
+    """Return valid memories with a `seq` above `after` that have no vector, oldest first."""
+    parameters = {"model": name, "after": after, "limit": limit}
+    return await rows(conn, Missing, SQL["missing"], parameters)
+
+
+async def cached(conn: Conn, name: str, hashes: Sequence[bytes]) -> dict[bytes, int]:
+    """Return those of the hashes whose texts have a vector, and how long it is."""
+    cursor = await conn.execute(SQL["cached"], {"model": name, "hashes": list(hashes)})
+    return {bytes(key): dimensions for key, dimensions in await cursor.fetchall()}
+
+
+async def cache(conn: Conn, name: str, vectors: Mapping[bytes, Sequence[float]]) -> None:
+    """Keep the vectors of texts, by their hashes."""
+    parameters = {
+        "model": name,
+        "hashes": list(vectors),
+        "vectors": [encode(vector) for vector in vectors.values()],
+    }
+    await conn.execute(SQL["cache"], parameters)
+
+
+async def add(conn: Conn, name: str, memories: Sequence[Missing]) -> None:
+    """Let memories, whose texts' vectors are kept, be found by them."""
+    parameters = {
+        "model": name,
+        "tenants": [memory.tenant for memory in memories],
+        "ids": [memory.memory_id for memory in memories],
+        "hashes": [memory.sha256 for memory in memories],
+    }
+    await conn.execute(SQL["add"], parameters)
+
+
+async def remove(conn: Conn, tenant: str, memory_ids: Sequence[str]) -> None:
+    """Take memories that are no longer valid out of the search."""
+    await conn.execute(SQL["remove"], {"tenant": tenant, "ids": list(memory_ids)})
+
+
+async def sweep(conn: Conn) -> None:
+    """Take out every memory that is no longer valid."""
+    await conn.execute(SQL["sweep"])
+
+
+async def switch(conn: Conn, name: str) -> None:
+    """Let searches use this model from now on, and no other."""
+    await conn.execute(SQL["set_ready"], {"model": name})
+    await conn.execute(SQL["retire"], {"model": name})
+    cursor = await conn.execute(SQL["retire_models"], {"model": name})
+    for (retired,) in await cursor.fetchall():
+        await conn.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(_index(retired)))
+
+
+async def needs_index(conn: Conn, found: VectorModel) -> bool:
+    """Tell whether there are so many vectors that a search should not look at all of them."""
+    if found.hnsw:
+        return False
+    parameters = {"model": found.model, "limit": INDEX_FROM}
+    row = await (await conn.execute(SQL["count"], parameters)).fetchone()
+    return row is not None and row[0] >= INDEX_FROM
+
+
+async def index(conn: Conn, found: VectorModel) -> None:
+    """Make the index, in the caller's transaction."""
+    await conn.execute("SELECT set_config('maintenance_work_mem', '192MB', true)")
+    await conn.execute(
+        sql.SQL(
+            "CREATE INDEX IF NOT EXISTS {index} ON vectors "
+            "USING hnsw ((vector::halfvec({dimensions})) halfvec_ip_ops) WHERE model = {model}"
+        ).format(
+            index=_index(found.model),
+            dimensions=sql.Literal(found.dimensions),
+            model=sql.Literal(found.model),
+        )
+    )
+    await conn.execute("UPDATE vector_models SET hnsw = true WHERE model = %s", (found.model,))
+
+
+def _index(name: str) -> sql.Identifier:
+    return sql.Identifier(f"vectors_{sha256(name.encode()).hexdigest()[:16]}")

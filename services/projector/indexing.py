@@ -1,0 +1,177 @@
+"""Keep a vector for every memory, so that it is found by meaning.
+
+Reads:   memories that have no vector; it is told at once when the projector has written some
+Writes:  `embeddings`, `vectors`, `vector_models`
+Never:   holds up a projection; makes a vector twice
+
+Any number of replicas may run: one works at a time, and what two of them did would be the same.
+Everything here can be lost and is made again; a text that had a vector is not embedded again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import psycopg
+import structlog
+
+from projections import positions, vectors
+from projections.positions import Problem
+from projections.registry import VECTOR_MIGRATIONS
+from projections.vectors import Missing, VectorModel
+from schemas.memory import MemoryForgotten, MemorySaved
+from schemas.subjects import parse
+from services.errors import Transient
+from services.runtime.clock import Clock
+from services.runtime.database import Conn, Pool, migrate, session, using
+from services.runtime.embedding import Embedder, EmbedderUnavailable
+from services.runtime.event_log import Recorded
+
+NAME: Final = "vectors"  # under which problems are kept: never rename
+LOCK: Final = 0x56454354  # key of the advisory lock: never change
+BATCH: Final = 64  # memories a transaction; others' questions are answered in between
+LOOK_S: Final = 60.0  # how often to look without being told, for what another replica projected
+RETRY_S: Final = 2.0  # after an outage, or while another replica works
+PATIENT_S: Final = 30.0  # after the embedder said that there are no vectors
+
+log = structlog.get_logger()
+
+
+class Unusable(Exception):
+    """The vectors that we make do not go with those that are there; a person has to decide."""
+
+
+class Indexer:
+    """Makes what is missing, then waits to be told that there is more."""
+
+    def __init__(self, pool: Pool, embedder: Embedder, clock: Clock) -> None:
+        self._pool = pool
+        self._embedder = embedder
+        self._clock = clock
+        self._more = asyncio.Event()
+        self._gone: dict[str, set[str]] = {}
+        self._after = 0
+        """Every valid memory up to this sequence has its vector."""
+        self._migrated = False
+
+    def on_written(self, events: Sequence[Recorded]) -> None:
+        """Hear what the projector has just written."""
+        for recorded in events:
+            match recorded.event:
+                case MemorySaved(replaces=replaces):
+                    self._more.set()
+                    gone = [each.memory_id for each in replaces]
+                case MemoryForgotten(memory_id=memory_id):
+                    gone = [memory_id]
+                case _:
+                    continue
+            if gone:
+                self._gone.setdefault(parse(recorded.subject).tenant, set()).update(gone)
+                self._more.set()
+
+    def start_over(self) -> None:
+        """Look at every memory again: they were written by other hands."""
+        self._after = 0
+        self._more.set()
+
+    async def run(self) -> None:
+        """Index until cancelled, through outages of the database and of the embedder."""
+        while True:
+            wait_s = await self._pass()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._more.wait()
+            if self._more.is_set() and wait_s != LOOK_S:
+                await self._clock.sleep(RETRY_S)
+
+    async def _pass(self) -> float:
+        """Make what is missing; return for how long there is nothing more to do."""
+        try:
+            if not self._migrated:
+                await migrate(self._pool, VECTOR_MIGRATIONS)
+                self._migrated = True
+            async with session(self._pool) as conn:
+                cursor = await conn.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))
+                if await cursor.fetchone() != (True,):
+                    return RETRY_S
+                await self._index(conn)
+        except EmbedderUnavailable as error:
+            log.debug("vectors.waiting", reason=str(error))
+            return PATIENT_S
+        except (Transient, psycopg.OperationalError) as error:
+            self._after = 0  # a database that crashed may have lost what it had confirmed
+            log.warning("vectors.waiting", reason=str(error))
+            return RETRY_S
+        except (Unusable, psycopg.Error) as error:
+            await self._note(error)
+            return LOOK_S
+        return LOOK_S
+
+    async def _index(self, conn: Conn) -> None:
+        name = self._embedder.model
+        if self._after == 0:
+            await vectors.sweep(conn)
+        found = await vectors.model(conn, name)
+        if found is not None and self._embedder.dimensions:
+            _same(found, self._embedder.dimensions)
+        while True:
+            self._more.clear()
+            gone, self._gone = self._gone, {}
+            for tenant, ids in gone.items():
+                await vectors.remove(conn, tenant, list(ids))
+            page = await vectors.missing(conn, name, after=self._after, limit=BATCH)
+            if page:
+                await self._add(conn, name, page)
+                self._after = page[-1].seq
+            elif not self._more.is_set():
+                break
+        await self._switch(conn, name)
+
+    async def _add(self, conn: Conn, name: str, page: Sequence[Missing]) -> None:
+        texts = {memory.sha256: memory.text for memory in page}
+        known = await vectors.cached(conn, name, list(texts))
+        new = [key for key in texts if key not in known]
+        made = await self._embedder.embed([texts[key] for key in new]) if new else []
+        dimensions = {*known.values(), *map(len, made)}
+        async with conn.transaction():
+            for each in dimensions:
+                _same(await vectors.add_model(conn, name, each), each)
+            await vectors.cache(conn, name, dict(zip(new, made, strict=True)))
+            await vectors.add(conn, name, page)
+
+    async def _switch(self, conn: Conn, name: str) -> None:
+        """Let searches use the model from now on: every memory has a vector of it."""
+        found = await vectors.model(conn, name)
+        if found is None:
+            return  # no memory yet
+        async with conn.transaction():
+            if not found.ready:
+                await vectors.switch(conn, name)
+                log.info("vectors.ready", model=name)
+            await positions.clear(conn, NAME)
+        if await vectors.needs_index(conn, found):
+            async with conn.transaction():
+                await vectors.index(conn, found)
+            log.info("vectors.indexed", model=name)
+
+    async def _note(self, error: Exception) -> None:
+        """Keep a problem for people to see."""
+        log.error("vectors.suspended", reason=str(error))
+        with suppress(Transient):
+            async with using(self._pool) as conn:
+                await positions.note(conn, Problem(NAME, 0, "suspended", str(error)))
+
+
+def _same(found: VectorModel, dimensions: int) -> None:
+    """Refuse vectors of another length than those that are there.
+
+    Raises:
+        Unusable: says what to do.
+    """
+    if found.dimensions != dimensions:
+        raise Unusable(
+            f"the model {found.model} now gives {dimensions} numbers, and {found.dimensions} "
+            "before: memories are found by words and links alone until embeddings.path names the "
+            "former model, or a folder of another name"
+        )

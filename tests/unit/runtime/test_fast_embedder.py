@@ -1,0 +1,123 @@
+"""The embedder loads its model when it is first needed, and where it cannot, it says what to do."""
+
+import asyncio
+import shutil
+
+import pytest
+
+from services.runtime.config import EmbeddingSettings
+from services.runtime.embedding import EmbedderUnavailable
+from services.runtime.fast_embedder import BATCH, BATCH_CHARS, RETRY_S, FastEmbedder, batches
+from services.runtime.model_folder import ModelFolder, is_fetched
+from tests.support.fake_clock import FakeClock
+from tests.support.model_folder import FOLDER, needs_model
+
+
+def embedder(tmp_path, clock=None, **settings):
+    return FastEmbedder(EmbeddingSettings(**settings), tmp_path / "models", clock or FakeClock())
+
+
+async def unavailable(embedder):
+    with pytest.raises(EmbedderUnavailable) as caught:
+        await embedder.embed(["x"])
+    return caught.value
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the model, to be damaged."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in FOLDER.iterdir():
+        shutil.copyfile(file, copy / file.name)
+    return copy
+
+
+@needs_model
+async def test_the_same_text_has_the_same_vector_and_like_texts_have_like_ones(tmp_path):
+    here = embedder(tmp_path, path=FOLDER)
+    one, again, alike, other = await here.embed(
+        ["the cat sleeps", "the cat sleeps", "a kitten is napping", "interest rates rose"]
+    )
+    assert one == again
+    assert len(one) == here.dimensions == 384
+    assert sum(number * number for number in one) == pytest.approx(1, abs=1e-5)
+    closeness = [sum(a * b for a, b in zip(one, each, strict=True)) for each in (alike, other)]
+    assert closeness[0] > closeness[1] + 0.3
+
+
+@needs_model
+async def test_many_texts_come_back_in_order_while_a_question_goes_between(tmp_path):
+    here = embedder(tmp_path, path=FOLDER)
+    texts = [f"text number {number}" for number in range(50)]
+    many = asyncio.create_task(here.embed(texts))
+    (question,) = await here.embed(["text number 7"])
+    vectors = await many
+    assert len(vectors) == 50
+    assert sum(a * b for a, b in zip(vectors[7], question, strict=True)) > 0.99
+
+
+@needs_model
+async def test_its_name_follows_from_what_is_in_the_folder(folder):
+    name = ModelFolder(folder).name
+    assert name == ModelFolder(folder).name
+    weights = bytearray((folder / "model.onnx").read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(weights)
+    assert ModelFolder(folder).name != name
+
+
+@needs_model
+@pytest.mark.parametrize("file", ["model.onnx", "tokenizer.json", "config.json"])
+async def test_a_folder_that_lacks_a_file_is_named_at_once(tmp_path, folder, file):
+    (folder / file).unlink()
+    here = embedder(tmp_path, path=folder)
+    assert file in here.standing
+    assert "embeddings.path" in here.standing
+    assert file in str(await unavailable(here))
+
+
+@needs_model
+async def test_a_damaged_model_is_noticed_when_it_is_loaded(tmp_path, folder):
+    (folder / "model.onnx").write_bytes(b"cut short")
+    here = embedder(tmp_path, path=folder)
+    problem = await unavailable(here)
+    assert "damaged" in str(problem)
+    assert "embeddings.path" in (problem.fix or "")
+    assert "words and links alone" in here.standing
+
+
+@needs_model
+async def test_what_failed_is_tried_again_later_and_not_at_every_question(tmp_path, folder):
+    clock = FakeClock()
+    (folder / "config.json").rename(folder / "away")
+    here = embedder(tmp_path, clock, path=folder)
+    await unavailable(here)
+    (folder / "away").rename(folder / "config.json")
+    await unavailable(here)
+    clock.advance(RETRY_S + 1)
+    assert len(await here.embed(["x"])) == 1
+
+
+async def test_without_a_model_and_without_leave_to_fetch_one_nothing_is_loaded(tmp_path):
+    here = embedder(tmp_path, fetch=False)
+    assert "embeddings.fetch" in str(await unavailable(here))
+    assert "words and links alone" in here.standing
+
+
+def test_a_cache_without_the_models_weights_has_not_fetched_it(tmp_path):
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    assert not is_fetched(name, tmp_path)
+    there = tmp_path / "models--qdrant--all-MiniLM-L6-v2-onnx" / "snapshots" / "x"
+    there.mkdir(parents=True)
+    assert not is_fetched(name, tmp_path)
+    (there / "model.onnx").touch()
+    assert is_fetched(name, tmp_path)
+
+
+def test_batches_keep_the_order_and_are_short_in_texts_and_in_letters():
+    texts = ["a"] * 40 + ["b" * BATCH_CHARS] * 2 + ["c" * 3_000] * 5
+    found = list(batches(texts))
+    assert [text for batch in found for text in batch] == texts
+    assert max(map(len, found)) == BATCH
+    assert all(len(batch) == 1 or sum(map(len, batch)) <= BATCH_CHARS for batch in found)
