@@ -12,7 +12,7 @@ from typing import Final
 
 from projections import activity, memories
 from projections.activity import Pulse, Unlinked
-from projections.memories import Memory
+from projections.memories import Hit, Meaning, Memory
 from schemas.cortex import MemoriesAssociated
 from schemas.envelope import Envelope
 from schemas.memory import MemoryLinked
@@ -23,7 +23,7 @@ from services.errors import Conflict
 from services.runtime import ids
 from services.runtime.briefings import subject_of
 from services.runtime.config import CortexSettings
-from services.runtime.database import Conn, Pool, reading, using
+from services.runtime.database import Pool, reading, using
 from services.runtime.event_log import Append
 from services.runtime.writer import Writer
 
@@ -93,13 +93,14 @@ class Associations:
     async def _links(self, pulse: Pulse, new: Unlinked) -> list[MemoryLinked]:
         async with reading(self._pool, pulse.tenant) as conn:
             memory = await memories.by_id(conn, pulse.tenant, pulse.agent, new.memory_id)
-            if memory is None or memory.forgotten_at is not None:
-                return []
-            if not isinstance(memory.text, str) or not self._settings.links:
-                return []
-            others = await self._candidates(conn, pulse, memory, memory.text[:QUERY_CHARS])
-        texts = [other.text for other in others if isinstance(other.text, str)]
-        weights = await self._similarity.of(memory.text, texts)
+        if memory is None or memory.forgotten_at is not None or memory.valid_to is not None:
+            return []
+        if not isinstance(memory.text, str) or not self._settings.links:
+            return []
+        text = memory.text[:QUERY_CHARS]
+        meant = await self._similarity.meaning(text)
+        others = await self._candidates(pulse, memory, text, meant)
+        weights = await self._similarity.weights(text, meant, others)
         ranked = sorted(zip(weights, others, strict=True), key=lambda pair: -pair[0])
         return [
             MemoryLinked(memory_id=memory.memory_id, to=other.memory_id, weight=round(weight, 3))
@@ -108,18 +109,20 @@ class Associations:
         ]
 
     async def _candidates(
-        self, conn: Conn, pulse: Pulse, memory: Memory, query: str
-    ) -> Sequence[Memory]:
+        self, pulse: Pulse, memory: Memory, query: str, meant: Meaning | None
+    ) -> Sequence[Hit]:
         """Return older memories that look alike, seen with the eyes of whoever sees this one."""
-        found = await memories.recall(
-            conn,
-            pulse.tenant,
-            pulse.agent,
-            query,
-            person=memory.person if memory.scope == "person" else None,
-            conversation=memory.conversation if memory.scope == "channel" else None,
-            limit=2 * self._settings.links + 1,
-        )
+        async with reading(self._pool, pulse.tenant) as conn:
+            found = await memories.recall(
+                conn,
+                pulse.tenant,
+                pulse.agent,
+                query,
+                meaning=meant,
+                person=memory.person if memory.scope == "person" else None,
+                conversation=memory.conversation if memory.scope == "channel" else None,
+                limit=2 * self._settings.links + 1,
+            )
         return [
             other
             for other in found

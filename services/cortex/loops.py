@@ -11,12 +11,11 @@ from services.cortex.associations import Associations
 from services.cortex.briefer import Briefer
 from services.cortex.days_kept import DaysKept
 from services.cortex.knowledge import Knowledge
-from services.cortex.similarity import OfVectors, OfWords
+from services.cortex.similarity import Similarity
 from services.cortex.supervision import Supervision
 from services.cortex.synthesis import DURABLE, Syntheses, SynthesisParts
 from services.cortex.tending import Tending
 from services.errors import ServiceError
-from services.runtime.embedding import Embedder
 from services.runtime.process import Process
 from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
@@ -74,9 +73,7 @@ def build(process: Process) -> Mapping[str, Loop]:
             Briefer(writer, process.bodies, pool, settings),
         ),
     )
-    embedder: Embedder | None = getattr(process, "embedder", None)
-    similarity = OfVectors(embedder) if embedder is not None else OfWords()
-    associations = Associations(writer, pool, settings, similarity)
+    associations = Associations(writer, pool, settings, Similarity(process.embedder))
     supervision = Supervision(writer, pool, process.conversations, config)
     retries = Retries("cortex", {DURABLE: syntheses.handle}, writer, process.stopping)
     return {

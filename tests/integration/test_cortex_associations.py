@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from psycopg.errors import UndefinedTable
 from structlog.testing import capture_logs
 
 from projections import memories
@@ -12,11 +13,18 @@ from schemas.memory import MemoryForgotten, MemoryLinked
 from schemas.subjects import Subject
 from services.cortex import associations
 from services.cortex.associations import A_PASS
-from services.cortex.similarity import OfVectors, OfWords
-from services.errors import Transient
-from services.runtime.config import Config, CortexSettings
+from services.cortex.similarity import Similarity
+from services.projector.indexing import Indexer
+from services.runtime.cancelling import end
+from services.runtime.clock import SystemClock
+from services.runtime.config import Config, CortexSettings, EmbeddingSettings
+from services.runtime.database import using
+from services.runtime.embedding import EmbedderUnavailable
+from services.runtime.fast_embedder import FastEmbedder
 from tests.support.cortex_stand import Stand
+from tests.support.model_folder import FOLDER, needs_model
 from tests.support.replicas import Killed, MortalLog
+from tests.support.servers import until
 
 pytestmark = pytest.mark.integration
 
@@ -138,10 +146,10 @@ async def test_queries_grow_with_new_memories_and_not_with_all(stand, monkeypatc
         monkeypatch.setattr(associations.memories, name, counting)
     compared = []
 
-    class Counting(OfWords):
-        async def of(self, text, others):
+    class Counting(Similarity):
+        async def weights(self, text, meant, others):
             compared.append(len(others))
-            return await super().of(text, others)
+            return await super().weights(text, meant, others)
 
     replica = stand.replica(similarity=Counting())
 
@@ -220,6 +228,7 @@ class Embedder:
 
     model = "test"
     dimensions = 2
+    standing = "of two dimensions"
 
     def __init__(self) -> None:
         self.away = False
@@ -227,7 +236,7 @@ class Embedder:
 
     async def embed(self, texts):
         if self.away:
-            raise Transient("no model")
+            raise EmbedderUnavailable("none")
         self.texts += len(texts)
         return [(1.0, 0.0) if "Thursday" in text else (0.6, 0.8) for text in texts]
 
@@ -236,7 +245,7 @@ async def test_with_vectors_their_cosine_is_the_weight(stand):
     await stand.remember("release on Thursday")
     await stand.remember("release is green")
     await stand.remember("every release: Thursday")
-    await link(stand, stand.replica(similarity=OfVectors(Embedder())))
+    await link(stand, stand.replica(similarity=Similarity(Embedder())))
     assert sorted(event.weight for event in stand.written(MemoryLinked)) == [0.6, 0.6, 1.0]
 
 
@@ -245,5 +254,30 @@ async def test_while_no_vectors_can_be_had_words_decide(stand):
     embedder.away = True
     await stand.remember("the release day is Thursday")
     await stand.remember("the release day is always Thursday")
-    await link(stand, stand.replica(similarity=OfVectors(embedder)))
+    await link(stand, stand.replica(similarity=Similarity(embedder)))
     assert len(stand.written(MemoryLinked)) == 1
+
+
+@needs_model
+async def test_what_means_the_same_is_linked_whatever_words_it_is_said_in(stand, tmp_path):
+    embedder = FastEmbedder(EmbeddingSettings(path=FOLDER), tmp_path, SystemClock())
+    old = await stand.remember("Our releases ship on Thursdays.")
+    await stand.remember("Ana prefers tea in the morning.")
+    await stand.project()
+    indexer = asyncio.create_task(Indexer(stand.pool, embedder, SystemClock()).run())
+    try:
+        await until(lambda: indexed(stand, 2), timeout_s=60)
+        new = await stand.remember("The day to deploy a new version is Thursday.")
+        await link(stand, stand.replica(similarity=Similarity(embedder)))
+    finally:
+        await end(indexer)
+    assert links(stand) == {(new, old)}
+
+
+async def indexed(stand, count) -> bool:
+    try:
+        async with using(stand.pool) as conn:
+            found = await conn.execute("SELECT count(*) FROM vectors")
+            return await found.fetchone() == (count,)
+    except UndefinedTable:  # the index makes it when it starts
+        return False

@@ -21,6 +21,7 @@ from services.runtime.agents import Agents
 from services.runtime.cancelling import end
 from services.runtime.config import ChannelSettings, Config
 from services.runtime.conversations import Conversations
+from services.runtime.embedding import EmbedderUnavailable
 from services.runtime.model_choice import OFFLINE_MODEL, Choice
 from services.runtime.offline import OfflineModel
 from services.runtime.process import Process
@@ -56,6 +57,15 @@ class CountingModel(OfflineModel):
         return await super().complete(request, on_delta)
 
 
+class NoVectors:
+    """There is no model here."""
+
+    model, dimensions, standing = "none", 0, "there are none"
+
+    async def embed(self, texts):
+        raise EmbedderUnavailable("none")
+
+
 class Installation:
     """Every service but the interface, in one process."""
 
@@ -88,6 +98,7 @@ class Installation:
                 stopping=self.stopping,
             ),
             choice=Choice(OFFLINE_MODEL, "offline", "for a test"),
+            embedder=NoVectors(),
             sandbox=Unavailable("for a test", "none"),
             stopping=self.stopping,
         )

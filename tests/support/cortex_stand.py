@@ -13,7 +13,7 @@ from services.cortex.associations import Associations
 from services.cortex.briefer import Briefer
 from services.cortex.days_kept import DaysKept
 from services.cortex.knowledge import Knowledge
-from services.cortex.similarity import OfWords
+from services.cortex.similarity import Similarity
 from services.cortex.supervision import Supervision
 from services.cortex.tending import Tending
 from services.projector.applying import Member, take_in
@@ -96,7 +96,7 @@ class Stand:
     # -- the cortex --------------------------------------------------------------------------
 
     def replica(self, *, log: EventLog | None = None, similarity=None) -> "Cortex":
-        return Cortex(self, log or self.log, similarity or OfWords())
+        return Cortex(self, log or self.log, similarity or Similarity())
 
     async def tend(self, replica=None) -> None:
         """Let one replica look, with read models that are up to date before and after."""
