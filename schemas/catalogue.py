@@ -5,22 +5,24 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from schemas import channel, config, dead, memory, run
+from schemas import channel, config, dead, ingest, memory, run
 from schemas.base import Event
 from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
 from schemas.dead import DeadEvent
 from schemas.envelope import Envelope
+from schemas.ingest import IngestEvent
 from schemas.memory import MemoryEvent
 from schemas.run import RunEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
-AnyEvent: TypeAlias = ChannelEvent | RunEvent | MemoryEvent | ConfigEvent | DeadEvent
+AnyEvent: TypeAlias = ChannelEvent | RunEvent | MemoryEvent | IngestEvent | ConfigEvent | DeadEvent
 
 MODULES: Final[dict[ModuleType, Any]] = {
     channel: ChannelEvent,
     run: RunEvent,
     memory: MemoryEvent,
+    ingest: IngestEvent,
     config: ConfigEvent,
     dead: DeadEvent,
 }

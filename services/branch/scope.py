@@ -47,19 +47,23 @@ class Scope:
         envelope = self.writer.seal(event, id=id_, cause=self.source, turn=self.turn)
         await self.writer.append_once(str(self.conversation), envelope, since=self.since)
 
-    async def caught_up(self) -> None:
+    async def caught_up(self, projection: str = "memories", pattern: str | None = None) -> None:
         """Wait until what was saved can be recalled; give up waiting when it takes too long.
+
+        Args:
+            projection: Which read model has to catch up.
+            pattern: With what; None for the agent's memories.
 
         Raises:
             DatabaseUnavailable: there is no reading it now.
         """
-        newest = await self.writer.log.last(self.memory, fresh=True)
+        newest = await self.writer.log.last(pattern or self.memory, fresh=True)
         if newest is None:
             return
         deadline = self.writer.clock.monotonic() + PATIENCE_S
         while self.writer.clock.monotonic() < deadline:
             async with using(self.pool) as conn:
-                position = (await positions.listing(conn)).get("memories")
+                position = (await positions.listing(conn)).get(projection)
             if position is not None and position.seq >= newest.seq:
                 return
             await self.writer.clock.sleep(POLL_S)

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from schemas.base import RunId
 from schemas.channel import WorkerRequested
+from services.branch.document_tools import DOCUMENT_TOOLS
 from services.branch.memory_tools import MEMORY_TOOLS
 from services.branch.scope import Scope
 from services.runtime import ids
@@ -46,4 +47,5 @@ TOOLS: Final[tuple[Tool[Scope, Any], ...]] = (
         _spawn_worker,
         repeatable=True,
     ),
+    *DOCUMENT_TOOLS,
 )
