@@ -66,7 +66,7 @@ class _Page(HTMLParser):
 
     def end_block(self) -> None:
         """Put what was collected into a block of its own."""
-        lines = [clean(line).strip(" ") for line in "".join(self._parts).split("\n")]
+        lines = [clean(line).strip(" \t") for line in "".join(self._parts).split("\n")]
         block = "\n".join(line.rstrip() for line in lines if line.strip())
         self._parts = []
         if not block:

@@ -98,7 +98,6 @@ def test_the_order_of_tools_is_for_ever():
                 "reply",
                 "branch",
                 "spawn_worker",
-                    "document_search",
                 "route",
                 "cancel",
                 "skip",
@@ -114,7 +113,7 @@ def test_the_order_of_tools_is_for_ever():
                 "memory_delete",
                 "channel_recall",
                 "spawn_worker",
-                    "document_search",
+                "document_search",
             )
         ),
         *(
