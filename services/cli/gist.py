@@ -7,8 +7,9 @@ import msgspec
 from schemas.base import BodyRef
 from schemas.catalogue import AnyEvent
 from schemas.channel import MessageReceived
+from schemas.ingest import ChunksRemoved, ChunksStored, DocumentIngested, DocumentSplit
 from schemas.run import ModelReturned, Usage
-from services.cli.output import one_line
+from services.cli.output import one_line, plural
 
 TELLING: Final = (
     *("kind", "name", "tool", "step", "model", "status", "outcome", "emoji", "text", "task"),
@@ -27,6 +28,12 @@ def gist(event: AnyEvent | None, limit: int = 100) -> str:
         case ModelReturned(usage=usage, text=text, tool_calls=calls):
             called = ", ".join(call.name for call in calls)
             return one_line(f"{tokens(usage)} {called} {shown(text)}", limit)
+        case DocumentSplit(chunks=number, to_store=changed):
+            return f"{plural(number, 'passage')}, {changed:,} to store"
+        case ChunksStored(chunks=chunks) | ChunksRemoved(chunks=chunks):
+            return plural(len(chunks), "passage")
+        case DocumentIngested(chunks=number):
+            return plural(number, "passage")
         case _:
             return one_line(" ".join(_values(event)), limit)
 

@@ -78,7 +78,7 @@ def test_status_finds_everything_running(penstock):
     status = found.document
     assert status["troubles"] == []
     loops = {loop["name"] for process in status["processes"] for loop in process["loops"]}
-    assert {"projector", "channel", "branch", "worker", "api"} <= loops
+    assert {"projector", "channel", "branch", "worker", "ingest", "api"} <= loops
     assert [server["state"] for server in status["processes"][0]["servers"]] == ["running"] * 2
     assert "projector" in penstock.run("status").out
 

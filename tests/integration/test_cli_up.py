@@ -109,7 +109,7 @@ def test_services_run_apart_on_the_servers_of_infra(here):
         unmade = here.run("memory", "list")
         assert unmade.code == 3
         assert "no event log yet" in unmade.err
-        names = ("projector", "channel", "branch", "worker", "api")
+        names = ("projector", "channel", "branch", "worker", "ingest", "api")
         variables = {"PENSTOCK_PORT": str(here.port)}
         with here.running("run", *names, "--json", **variables) as services:
             line = ""

@@ -1,13 +1,17 @@
 """`penstock ingest`: hand in files and folders, and see what becomes of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from services.cli import output
 from services.cli.chat.conversation import client_of
 from services.cli.exits import FAILED, OK, Misused
+from services.cli.http import Unreachable
 from services.cli.ingesting.client import Documents
 from services.cli.ingesting.files import Found, found
 from services.cli.ingesting.progress import Progress, progress
@@ -17,6 +21,11 @@ from services.runtime.documents import Standing
 
 AHEAD: Final = 8  # documents that are handed in before the first of them has been read
 POLL_S: Final = 0.1
+RETRY_S: Final = 1.0
+
+
+AWAY_S: Final = 60.0  # an installation that is restarted is back by then
+T = TypeVar("T")
 
 
 class Ingest(Options):
@@ -53,11 +62,13 @@ def _settled(
         Overdue: none of them moved for so long.
     """
     waiting: dict[str, Standing] = {}
-    rest = iter(files)
+    rest, count = iter(files), 0
     moved_at = monotonic()
     while True:
         while len(waiting) < AHEAD and (file := next(rest, None)) is not None:
-            standing = shown.handing_in(file, documents.hand_in)
+            count += 1
+            hand_in = documents.hand_in if count == 1 else partial(_patiently, documents.hand_in)
+            standing = shown.handing_in(file, hand_in)
             moved_at = monotonic()
             if standing.is_settled:
                 shown.settled(standing)
@@ -67,7 +78,8 @@ def _settled(
         if not waiting:
             return
         for id_, before in list(waiting.items()):
-            standing = documents.standing(id_)
+            now = _patiently(documents.standing, id_)
+            standing = msgspec.structs.replace(now, is_new=before.is_new)
             if standing.seq != before.seq:
                 moved_at = monotonic()
                 waiting[id_] = standing
@@ -84,3 +96,19 @@ def _settled(
             )
         if waiting:
             sleep(POLL_S)
+
+
+def _patiently(ask: Callable[[T], Standing], about: T) -> Standing:
+    """Ask again while the installation is away for a moment; every question may be repeated.
+
+    Raises:
+        Unreachable: it stays away.
+    """
+    deadline = monotonic() + AWAY_S
+    while True:
+        try:
+            return ask(about)
+        except Unreachable:
+            if monotonic() > deadline:
+                raise
+        sleep(RETRY_S)

@@ -109,7 +109,7 @@ def line(standing: Standing) -> str:
     if standing.state == "forgotten":
         return f"{name}: forgotten meanwhile"
     passages = output.plural(standing.chunks, "passage")
-    if not standing.is_new and not standing.stored:
+    if not standing.is_new:
         return f"{name}: known already, {passages}"
     return f"{name}: {passages}, {standing.stored:,} of them new or moved"
 
@@ -117,9 +117,10 @@ def line(standing: Standing) -> str:
 def summary(settled: Sequence[Standing], skipped: str) -> str:
     """Return what it came to, in a line."""
     refused = sum(standing.state == "refused" for standing in settled)
+    stored = sum(standing.stored for standing in settled if standing.is_new)
     parts = [
         output.plural(len(settled), "document"),
-        output.plural(sum(standing.stored for standing in settled), "new passage"),
+        output.plural(stored, "new passage"),
         f"{refused:,} refused" if refused else "",
         f"skipped {skipped}" if skipped else "",
     ]
