@@ -148,3 +148,14 @@ def test_progress_is_a_bar_on_a_terminal(penstock):
 def test_rebuilt_read_models_do_not_differ(penstock):
     found = penstock.run("rebuild", "--check", "passages")
     assert found.code == 0, found.out
+
+
+def test_a_question_is_answered_from_a_document_without_any_key(penstock):
+    written(penstock, "servers.md", "# Servers\n\nThe staging server is called kingfisher.\n")
+    penstock.run("ingest", "servers.md")
+    said = penstock.run(
+        "chat", "--conversation", "asks", "-m", "what is the staging server called?"
+    )
+    assert said.code == 0
+    assert "kingfisher" in said.out
+    assert "servers.md" in said.out
