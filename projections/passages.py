@@ -150,7 +150,7 @@ def _document(event: IngestEvent, at: int) -> Row:
             return {"state": "ingested", "chunks": chunks}
         case DocumentRefused(name=name, reason=reason, detail=detail):
             row = {"name": name, "state": "refused", "reason": reason, "detail": detail}
-            row |= {"sha256": event.sha256, "bytes": event.bytes}
+            row |= {"sha256": event.content_sha256, "bytes": event.content_bytes}
             taken_in = event.received is not None
             return row if taken_in else {**row, "received_at": at, "media_type": "", "chunks": 0}
         case DocumentForgotten(reason=reason):

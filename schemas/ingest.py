@@ -91,9 +91,9 @@ class DocumentRefused(Event, tag="document_refused"):
     """What is wrong, and what to do about it, for people."""
     received: EventId | None = None
     """None where the content was not even taken in."""
-    sha256: Sha256 | None = None
-    """Of the content, where it was read at all."""
-    bytes: int = 0
+    content_sha256: Sha256 | None = None
+    """Where it was read at all. Not called as in a reference: there may be no such body."""
+    content_bytes: int = 0
 
 
 class DocumentForgotten(Event, tag="document_forgotten"):

@@ -49,8 +49,8 @@ def decide(document: Document, read: Sequence[Passage] | Unreadable) -> list[Ing
             reason=read.reason,
             detail=read.detail,
             received=id_,
-            sha256=received.body.sha256,
-            bytes=received.body.bytes,
+            content_sha256=received.body.sha256,
+            content_bytes=received.body.bytes,
         )
         return [refused]
     return list(_changes(document, received.document_id, id_, read))

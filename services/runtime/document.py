@@ -89,7 +89,7 @@ class Document:
                     self.passages.pop(sha256, None)
             case DocumentIngested(chunks=chunks):
                 self.state, self.chunks, self.before = "ingested", chunks, {}
-            case DocumentRefused(name=name, sha256=sha256):
+            case DocumentRefused(name=name, content_sha256=sha256):
                 self.state, self.name, self.sha256 = "refused", name, sha256
                 self.reason, self.detail, self.before = event.reason, event.detail, {}
             case DocumentForgotten():

@@ -175,7 +175,12 @@ class Documents:
         """
         _, id_, name = await self._place(tenant, agent, name)
         event = DocumentRefused(
-            document_id=id_, name=name, reason=reason, detail=detail, sha256=sha256, bytes=size
+            document_id=id_,
+            name=name,
+            reason=reason,
+            detail=detail,
+            content_sha256=sha256,
+            content_bytes=size,
         )
         return await self._append(tenant, agent, event, by)
 
@@ -227,7 +232,7 @@ class Documents:
         if isinstance(event, DocumentReceived):
             what = event.body.sha256
         else:
-            what = f"{event.reason} {event.sha256}"
+            what = f"{event.reason} {event.content_sha256}"
         while True:
             document = await self.log.newest(subject)
             if _says(document, event):
@@ -258,7 +263,7 @@ def _says(document: Document, event: DocumentReceived | DocumentRefused) -> bool
     if isinstance(event, DocumentReceived):
         return has_content(document, event.body.sha256)
     refused = (document.state, document.reason, document.sha256)
-    return refused == ("refused", event.reason, event.sha256)
+    return refused == ("refused", event.reason, event.content_sha256)
 
 
 def document_name(raw: str) -> str:

@@ -184,7 +184,7 @@ async def test_a_document_is_listed_with_how_it_is(library):
 
 
 async def test_a_refused_document_is_listed_with_the_reason(library):
-    refused = {"name": "big.pdf", "reason": "too_large", "detail": "split it", "bytes": 9}
+    refused = {"name": "big.pdf", "reason": "too_large", "detail": "split it"}
     await library.add(DocumentRefused(document_id=DocumentId("d-3"), **refused))
     document, _ = await library.documents()
     assert (document.state, document.reason, document.detail) == (

@@ -214,8 +214,9 @@ class Story:
         received = self.add(subject, DocumentReceived(document_id=id_, name=name, body=body))
         mine = {"document_id": id_, "received": received}
         if self.random.random() < 0.2:
-            why = {"reason": "encrypted", "detail": "a password", "sha256": body.sha256}
-            self.add(subject, DocumentRefused(**mine, name=name, **why, bytes=size))
+            why = {"reason": "encrypted", "detail": "a password", "content_bytes": size}
+            refused = DocumentRefused(**mine, name=name, **why, content_sha256=body.sha256)
+            self.add(subject, refused)
             return
         hashes = [f"{self.random.randrange(12):064x}" for _ in range(3)]
         chunks = tuple(
