@@ -24,7 +24,8 @@ REASON: Final = ".reason.txt"
 PARTIAL: Final = (".part", ".partial", ".crdownload", ".download", ".tmp", "~")
 DEEPEST: Final = 32  # folders in folders
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # may be a link: whoever runs us made it
+_FOLDER: Final = _ROOT | os.O_NOFOLLOW
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -71,7 +72,7 @@ class Folder:
         Raises:
             OSError: the folder cannot be read.
         """
-        with _opened(os.open(self.root, _FOLDER)) as root:
+        with _opened(os.open(self.root, _ROOT)) as root:
             return sorted(_walk(root, PurePosixPath(), DEEPEST), key=lambda found: found.path)
 
     def read(self, dropped: Dropped) -> bytes | None:
@@ -130,7 +131,7 @@ class Folder:
             OSError: a folder on the way is not there, or is a link.
         """
         *folders, name = PurePosixPath(path).parts
-        at = os.open(self.root, _FOLDER)
+        at = os.open(self.root, _ROOT)
         try:
             for each in folders:
                 if make:

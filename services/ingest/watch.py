@@ -42,10 +42,10 @@ class Watch:
         every_s: float,
     ) -> None:
         """Look every `every_s`, until stopped."""
-        for folder in self._folders.values():
-            await asyncio.to_thread(folder.prepare)
         while not stopping.is_set():
             try:
+                for folder in self._folders.values():
+                    await asyncio.to_thread(folder.prepare)
                 await self.run_once()
             except (Transient, OSError) as error:
                 log.warning("ingest.folder_skipped", reason=str(error))

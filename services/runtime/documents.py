@@ -26,7 +26,7 @@ from services.runtime.text import clean
 from services.runtime.writer import Writer
 
 LONGEST_NAME: Final = 1_024  # characters
-KEPT: Final = 64  # documents whose fold is kept; an event more is then all that is read
+KEPT: Final = 16  # documents whose fold is kept; an event more is then all that is read
 
 StandingState: TypeAlias = DocumentState | Literal["wanted"]
 

@@ -58,6 +58,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_taken_in(penstock):
     written(penstock, "mixed/scan.pdf", pdf(""))
     written(penstock, "mixed/large.log", "x" * 300_001)
     written(penstock, "mixed/data.bin", bytes(range(256)) * 9)
+    written(penstock, "mixed/two\nlines.md", "A name on two lines.")
     said = penstock.run("ingest", "mixed", "mixed/data.bin")
     assert said.code == 1
     assert "mixed/good.md: 1 passage" in said.out
@@ -67,6 +68,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_taken_in(penstock):
         ("scan.pdf", "pictures without text"),
         ("large.log", "the limit is 300,000"),
         ("data.bin", "not a text"),
+        ("two lines.md", "visible characters"),
     ):
         assert any(name in line and why in line for line in said.err.splitlines()), said.err
     refused = {each["event"]["data"]["reason"] for each in events(penstock, "document_refused")}

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from schemas.base import DocumentId
 from services.cli import output
 from services.cli.chat.conversation import client_of
 from services.cli.exits import FAILED, OK, Misused
@@ -46,6 +47,7 @@ def ingest(options: Ingest) -> int:
     if not files:
         raise Misused("there is no document there" + (f"; skipped: {skipped}" if skipped else ""))
     documents = Documents(client_of(options), options.agent)
+    documents.check_agent()
     with progress(len(files), as_json=options.json) as shown:
         settled = list(_settled(documents, files, shown, options.timeout))
     refused = sum(standing.state == "refused" for standing in settled)
@@ -62,13 +64,11 @@ def _settled(
         Overdue: none of them moved for so long.
     """
     waiting: dict[str, Standing] = {}
-    rest, count = iter(files), 0
+    rest = iter(files)
     moved_at = monotonic()
     while True:
         while len(waiting) < AHEAD and (file := next(rest, None)) is not None:
-            count += 1
-            hand_in = documents.hand_in if count == 1 else partial(_patiently, documents.hand_in)
-            standing = shown.handing_in(file, hand_in)
+            standing = shown.handing_in(file, partial(_handed_in, documents))
             moved_at = monotonic()
             if standing.is_settled:
                 shown.settled(standing)
@@ -96,6 +96,19 @@ def _settled(
             )
         if waiting:
             sleep(POLL_S)
+
+
+def _handed_in(documents: Documents, file: Found) -> Standing:
+    """Hand in a file; one that cannot be read, or is not taken, is no reason to stop."""
+    try:
+        return _patiently(documents.hand_in, file)
+    except Unreachable:
+        raise
+    except Rejected as error:
+        detail = str(error)
+    except OSError as error:
+        detail = f"it cannot be read: {error.strerror}"
+    return Standing(document_id=DocumentId(""), name=file.name, state="refused", detail=detail)
 
 
 def _patiently(ask: Callable[[T], Standing], about: T) -> Standing:

@@ -9,6 +9,7 @@ import msgspec
 
 from services.cli.http import Client
 from services.cli.ingesting.files import Found
+from services.errors import Rejected
 from services.runtime.documents import Standing
 
 
@@ -17,7 +18,19 @@ class Documents:
 
     def __init__(self, client: Client, agent: str) -> None:
         self._client = client
+        self._agent = agent
         self._path = f"/api/v1/agents/{quote(agent, safe='')}/documents"
+
+    def check_agent(self) -> None:
+        """Make sure that there is such an agent.
+
+        Raises:
+            Rejected: names those that there are.
+            Unreachable: the installation does not answer.
+        """
+        there = [each["id"] for each in self._client.get("/api/v1/agents")["items"]]
+        if self._agent not in there:
+            raise Rejected(f"there is no agent {self._agent!r}; there are: {', '.join(there)}")
 
     def hand_in(self, file: Found) -> Standing:
         """Send a file unless its content is known, and return how the document is.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from services.cli import output
+from services.runtime.text import clean
 
 SUFFIXES: Final = frozenset(
     {
@@ -63,6 +64,5 @@ def _below(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
 
 
 def _name(file: Path, here: Path) -> str:
-    if file.is_relative_to(here):
-        return str(file.relative_to(here))
-    return str(file.relative_to(file.anchor))
+    known = file.relative_to(here if file.is_relative_to(here) else file.anchor)
+    return clean(str(known))
