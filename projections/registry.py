@@ -17,6 +17,7 @@ from projections import (
     conversations,
     dead_letters,
     memories,
+    passages,
     people,
     persistence,
     positions,
@@ -101,6 +102,7 @@ PROJECTIONS: Final = (
     _of(people),
     _of(persistence),
     _of(activity),
+    _of(passages),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
 

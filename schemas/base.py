@@ -9,6 +9,7 @@ AgentId = NewType("AgentId", str)
 EventId = NewType("EventId", str)
 RunId = NewType("RunId", str)
 MemoryId = NewType("MemoryId", str)
+DocumentId = NewType("DocumentId", str)
 
 Tokens = Annotated[int, Meta(ge=0, description="Model tokens, as counted by the provider.")]
 Usd = Annotated[float, Meta(ge=0, description="US dollars.")]

@@ -5,20 +5,28 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from schemas import channel, config, cortex, dead, memory, people, run
+from schemas import channel, config, cortex, dead, ingest, memory, people, run
 from schemas.base import Event
 from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
 from schemas.cortex import CortexEvent
 from schemas.dead import DeadEvent
 from schemas.envelope import Envelope
+from schemas.ingest import IngestEvent
 from schemas.memory import MemoryEvent
 from schemas.people import PeopleEvent
 from schemas.run import RunEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
 AnyEvent: TypeAlias = (
-    ChannelEvent | RunEvent | MemoryEvent | CortexEvent | ConfigEvent | DeadEvent | PeopleEvent
+    ChannelEvent
+    | RunEvent
+    | MemoryEvent
+    | CortexEvent
+    | IngestEvent
+    | ConfigEvent
+    | DeadEvent
+    | PeopleEvent
 )
 
 MODULES: Final[dict[ModuleType, Any]] = {
@@ -26,6 +34,7 @@ MODULES: Final[dict[ModuleType, Any]] = {
     run: RunEvent,
     memory: MemoryEvent,
     cortex: CortexEvent,
+    ingest: IngestEvent,
     config: ConfigEvent,
     dead: DeadEvent,
     people: PeopleEvent,

@@ -16,7 +16,17 @@ from services.api.entrance import Entrance
 from services.api.faults import ErrorBody, answer_to
 from services.api.metrics import Meter
 from services.api.options import ApiOptions, access_token
-from services.api.routes import agents, conversations, dead, files, health, messages, page, stream
+from services.api.routes import (
+    agents,
+    conversations,
+    dead,
+    documents,
+    files,
+    health,
+    messages,
+    page,
+    stream,
+)
 from services.api.routes.scope import AnyRequest, dependencies
 from services.runtime.process import Process
 
@@ -77,6 +87,7 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
                     *health.routes,
                     page.begin_session,
                     conversation,
+                    documents.routes(process),
                 ],
             ),
         ],

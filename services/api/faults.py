@@ -12,6 +12,7 @@ from services.api.door.gate import Forbidden, NotJson, Unauthorized
 from services.errors import LogFull, LogUnavailable, Permanent, Rejected, Transient
 from services.runtime.agents import UnknownAgent
 from services.runtime.database import DatabaseUnavailable
+from services.runtime.documents import InvalidDocument, UnknownDocument
 from services.runtime.intake import InvalidMessage
 
 RETRY_S: Final = 2  # an election or a restart takes a few seconds
@@ -62,7 +63,9 @@ class Answer:
 FAMILIES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (UnknownAgent, 404, "unknown_agent"),
     (NotThere, 404, "not_found"),
+    (UnknownDocument, 404, "unknown_document"),
     (InvalidMessage, 422, "invalid_message"),
+    (InvalidDocument, 422, "invalid_document"),
     (InvalidName, 422, "invalid_name"),
     (ValidationException, 422, "invalid_request"),
     (Unauthorized, 401, "unauthorized"),

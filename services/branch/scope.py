@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from projections import memories, positions
 from projections.memories import Memory
 from schemas.base import EventId, RunId
 from schemas.channel import ChannelEvent, Person
@@ -19,7 +20,7 @@ from services.memory.people import People
 from services.runtime.bodies import BodyStore
 from services.runtime.conversation import Conversation
 from services.runtime.conversations import Conversations
-from services.runtime.database import Pool
+from services.runtime.database import Pool, using
 from services.runtime.embedding import Embedder
 from services.runtime.writer import Writer
 
@@ -131,17 +132,29 @@ class Scope:
         envelope = self.writer.seal(event, id=id_, cause=self.source, turn=self.turn)
         await self.writer.append_once(str(self.conversation), envelope, since=self.since)
 
-    async def caught_up(self) -> None:
+    async def caught_up(self, projection: str = memories.NAME, pattern: str | None = None) -> None:
         """Wait until what was saved can be recalled; give up waiting when it takes too long.
+
+        Args:
+            projection: Which read model has to catch up.
+            pattern: With what; None for the agent's memories.
 
         Raises:
             DatabaseUnavailable: there is no reading it now.
         """
-        newest = await self.writer.log.last(self.memory, fresh=True)
+        newest = await self.writer.log.last(pattern or self.memory, fresh=True)
         if newest is None:
             return
         deadline = self.writer.clock.monotonic() + PATIENCE_S
         while self.writer.clock.monotonic() < deadline:
-            if await self.keeper.known.position() >= newest.seq:
+            if await self._position(projection) >= newest.seq:
                 return
             await self.writer.clock.sleep(POLL_S)
+
+    async def _position(self, projection: str) -> int:
+        """Return how far a read model has got."""
+        if projection == memories.NAME:
+            return await self.keeper.known.position()
+        async with using(self.pool) as conn:
+            position = (await positions.listing(conn)).get(projection)
+        return position.seq if position is not None else 0

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from schemas.base import RunId
 from schemas.channel import WorkerRequested
 from services.branch.checkpoint_tools import CHECKPOINT_TOOLS
+from services.branch.document_tools import DOCUMENT_TOOLS
 from services.branch.memory_tools import MEMORY_TOOLS
 from services.branch.scope import Scope
 from services.runtime import ids
@@ -48,4 +49,5 @@ TOOLS: Final[tuple[Tool[Scope, Any], ...]] = (
         repeatable=True,
     ),
     *CHECKPOINT_TOOLS,
+    *DOCUMENT_TOOLS,
 )

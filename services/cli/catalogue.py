@@ -77,6 +77,7 @@ KINDS: Final = (
 
 GROUPS: Final = {
     "memory": "what an agent remembers",
+    "documents": "documents that an agent can search",
     "dead": "turns and deliveries that were given up",
     "config": "the configuration",
     "agent": "the agents there are",
@@ -117,7 +118,10 @@ COMMANDS: Final = (
             Argument(
                 ("names",),
                 "services to run in this process",
-                choices=("projector", "channel", "branch", "worker", "compactor", "cortex", "api"),
+                choices=(
+                    *("projector", "channel", "branch", "worker"),
+                    *("compactor", "cortex", "ingest", "api"),
+                ),
                 metavar="NAME",
                 repeat="+",
             ),
@@ -382,6 +386,45 @@ COMMANDS: Final = (
         (Argument(("person",), "an id, as in slack:U123", metavar="PERSON"),),
     ),
     Command("person list", "list who has spoken, and who is the same", "person:listing"),
+    Command(
+        "ingest",
+        "hand in documents that an agent can search",
+        "ingest:ingest",
+        (
+            Argument(("paths",), "files or folders", type=Path, metavar="PATH", repeat="+"),
+            AGENT,
+            flag(
+                "--timeout",
+                help="seconds without any progress until it gives up waiting (default: 300)",
+                type=float,
+                default=300.0,
+                metavar="S",
+            ),
+        ),
+        "Text, Markdown, HTML, PDF, JSON, CSV, XML, YAML and other text formats. A document is "
+        "known by its path: the same content again changes nothing, of another content only the "
+        "passages that differ are stored. Files that are dropped into ingest/AGENT of the data "
+        "directory are taken in as well. Exits with 1 when a document is refused. PENSTOCK_URL "
+        "and PENSTOCK_TOKEN name an installation elsewhere.",
+        ("penstock ingest handbook.pdf notes/", "penstock ingest --json --agent main README.md"),
+    ),
+    Command(
+        "documents list",
+        "list documents, last changed first",
+        "documents:listing",
+        (AGENT, LIMIT),
+    ),
+    Command(
+        "documents forget",
+        "let nothing of a document be found any more",
+        "documents:forget",
+        (
+            Argument(("id",), "its id, the beginning of it, or its name", metavar="ID"),
+            flag("--reason", help="why", default="", metavar="TEXT"),
+            AGENT,
+        ),
+        "Handed in again, it is new. The log keeps that it once was.",
+    ),
     Command(
         "rebuild",
         "build read models anew from the log",

@@ -8,6 +8,7 @@ from schemas.base import BodyRef
 from schemas.catalogue import AnyEvent
 from schemas.channel import MessageReceived
 from schemas.cortex import BriefingWritten, DaySummarised, MemoriesAssociated
+from schemas.ingest import ChunksRemoved, ChunksStored, DocumentIngested, DocumentSplit
 from schemas.run import ModelReturned, Usage
 from services.cli.output import one_line, plural
 
@@ -28,15 +29,35 @@ def gist(event: AnyEvent | None, limit: int = 100) -> str:
         case ModelReturned(usage=usage, text=text, tool_calls=calls):
             called = ", ".join(call.name for call in calls)
             return one_line(f"{tokens(usage)} {called} {shown(text)}", limit)
-        case BriefingWritten(layers=layers):
-            told = (f"{layer.name} {len(layer.lines)}" for layer in layers)
-            return one_line(", ".join(told) or "nothing", limit)
-        case DaySummarised(day=day, messages=messages, lines=lines):
-            return one_line(f"{day} {plural(messages, 'message')}, {plural(len(lines), 'line')}")
-        case MemoriesAssociated(memory_ids=ids, links=links):
-            return f"{len(ids)} compared, {plural(links, 'link')}"
+        case BriefingWritten() | DaySummarised() | MemoriesAssociated():
+            return one_line(_tended(event), limit)
+        case DocumentSplit() | ChunksStored() | ChunksRemoved() | DocumentIngested():
+            return _passages(event)
         case _:
             return one_line(" ".join(_values(event)), limit)
+
+
+def _tended(event: BriefingWritten | DaySummarised | MemoriesAssociated) -> str:
+    """Say what the cortex did."""
+    match event:
+        case BriefingWritten(layers=layers):
+            told = (f"{layer.name} {len(layer.lines)}" for layer in layers)
+            return ", ".join(told) or "nothing"
+        case DaySummarised(day=day, messages=messages, lines=lines):
+            return f"{day} {plural(messages, 'message')}, {plural(len(lines), 'line')}"
+        case MemoriesAssociated(memory_ids=ids, links=links):
+            return f"{len(ids)} compared, {plural(links, 'link')}"
+
+
+def _passages(event: DocumentSplit | ChunksStored | ChunksRemoved | DocumentIngested) -> str:
+    """Say how many passages a document has, gained or lost."""
+    match event:
+        case DocumentSplit(chunks=number, to_store=changed):
+            return f"{plural(number, 'passage')}, {changed:,} to store"
+        case ChunksStored(chunks=chunks) | ChunksRemoved(chunks=chunks):
+            return plural(len(chunks), "passage")
+        case DocumentIngested(chunks=number):
+            return plural(number, "passage")
 
 
 def _values(event: AnyEvent) -> list[str]:

@@ -1,1 +1,1 @@
-"""Reads files into memory, piece by piece; never calls a model."""
+"""Reads documents: finds their text, divides it, and keeps what can be found up to date."""

@@ -644,6 +644,53 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     ] = ()
 
 
+class IngestSettings(Struct, frozen=True, kw_only=True):
+    """Documents: files that agents can search, dropped into a folder or handed in."""
+
+    watch: Annotated[
+        bool,
+        Meta(
+            description="Whether files in `ingest/AGENT` of the data directory are taken in. The "
+            "folders are made at the start, one for each agent of this configuration."
+        ),
+    ] = True
+    poll_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3_600,
+            description="Seconds between two looks into the folders. A file is taken when two "
+            "looks in a row find it unchanged, so that none is read while it is still written.",
+        ),
+    ] = 2.0
+    max_bytes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=200_000_000,
+            description="Bytes of one document. A long book as PDF fits; what is larger is refused "
+            "and should be split.",
+        ),
+    ] = 20_000_000
+    read_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3_600,
+            description="Seconds that finding the text of one document may take. Long PDFs take "
+            "half a minute; a malicious one would take for ever.",
+        ),
+    ] = 120.0
+    memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=268_435_456,
+            description="Bytes of address space of the process that reads documents. A small file "
+            "can unpack into more than the machine has.",
+        ),
+    ] = 2_147_483_648
+
+
 class LogSettings(Struct, frozen=True, kw_only=True):
     """The event log's durability and delivery, and the log lines of the processes."""
 
@@ -918,6 +965,7 @@ class Config(Struct, frozen=True, kw_only=True):
     embeddings: EmbeddingSettings = EmbeddingSettings()
     sandbox: SandboxSettings = SandboxSettings()
     api: ApiSettings = ApiSettings()
+    ingest: IngestSettings = IngestSettings()
     log: LogSettings = LogSettings()
     postgres: PostgresSettings = PostgresSettings()
     agents: dict[str, AgentSettings] = field(default_factory=lambda: {"main": AgentSettings()})

@@ -12,7 +12,10 @@ from services.errors import Rejected
 from services.runtime.process import Process
 from services.runtime.supervisor import Loop
 
-SERVICES: Final = ("projector", "channel", "branch", "worker", "compactor", "cortex", "api")
+SERVICES: Final = (
+    *("projector", "channel", "branch", "worker"),
+    *("compactor", "cortex", "ingest", "api"),
+)
 
 
 class UnknownService(Rejected):

@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 
+from services.runtime.registry import SERVICES
 from tests.support.command import environment, place
 
 pytestmark = pytest.mark.integration
@@ -78,8 +79,7 @@ def test_status_finds_everything_running(penstock):
     status = found.document
     assert status["troubles"] == []
     loops = {loop["name"] for process in status["processes"] for loop in process["loops"]}
-    names = {"projector", "channel", "branch", "worker", "compactor", "cortex", "api"}
-    assert names <= loops
+    assert {*SERVICES} <= loops
     assert [server["state"] for server in status["processes"][0]["servers"]] == ["running"] * 2
     assert "projector" in penstock.run("status").out
 

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from services.runtime import instance
+from services.runtime.registry import SERVICES
 from tests.support.command import place
 
 pytestmark = pytest.mark.integration
@@ -139,7 +140,7 @@ def test_services_run_apart_on_the_servers_of_infra(here):
         unmade = here.run("memory", "list")
         assert unmade.code == 3
         assert "no event log yet" in unmade.err
-        names = ("projector", "channel", "branch", "worker", "compactor", "cortex", "api")
+        names = SERVICES
         variables = {"PENSTOCK_PORT": str(here.port)}
         with here.running("run", *names, "--json", **variables) as services:
             line = ""

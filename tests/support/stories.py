@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from schemas.base import AgentId, BodyRef, EventId, MemoryId, RunId
+from schemas.base import AgentId, BodyRef, DocumentId, EventId, MemoryId, RunId
 from schemas.channel import (
     Attachment,
     BranchConcluded,
@@ -49,6 +49,16 @@ from schemas.cortex import (
 )
 from schemas.dead import DeliveryParked, DeliveryRetried
 from schemas.envelope import encode, seal
+from schemas.ingest import (
+    Chunk,
+    ChunksRemoved,
+    ChunksStored,
+    DocumentForgotten,
+    DocumentIngested,
+    DocumentReceived,
+    DocumentRefused,
+    DocumentSplit,
+)
 from schemas.memory import (
     MemoryForgotten,
     MemoryLinked,
@@ -119,9 +129,9 @@ class Story:
         self.random.choices(
             (
                 *(self._conversation, self._memory, self._cortex, self._agent),
-                *(self._dead, self._damage, self._person),
+                *(self._dead, self._damage, self._person, self._document),
             ),
-            weights=(90, 5, 2, 1, 1, 1, 1),
+            weights=(90, 5, 2, 1, 1, 1, 1, 2),
         )[0]()
 
     def recorded(self) -> list[Recorded]:
@@ -243,6 +253,49 @@ class Story:
             self.add(subject, PersonUnlinked(person=one))
         else:
             self.add(subject, PersonLinked(person=one, same_as=other))
+
+    def _document(self) -> None:
+        """Let a document be handed in, as new or with other content, and perhaps be forgotten."""
+        number = self.random.randrange(6)
+        id_ = DocumentId(f"d-{number}")
+        subject = Subject(
+            self.random.choice(TENANTS), self.random.choice(AGENTS), entity="ingest", id=id_
+        )
+        name = f"notes/{number}.md"
+        if self.random.random() < 0.2:
+            self.add(subject, DocumentForgotten(document_id=id_, reason="old"))
+            return
+        if self.random.random() < 0.2:
+            refused = DocumentRefused(
+                document_id=id_, name=name, reason="link", detail=self.random.choice(TEXTS)
+            )
+            self.add(subject, refused)
+            return
+        size = self.random.randrange(10**7)
+        body = BodyRef(sha256=f"{number:064x}", bytes=size, media_type="text/markdown")
+        received = self.add(subject, DocumentReceived(document_id=id_, name=name, body=body))
+        mine = {"document_id": id_, "received": received}
+        if self.random.random() < 0.2:
+            why = {"reason": "encrypted", "detail": "a password", "content_bytes": size}
+            refused = DocumentRefused(**mine, name=name, **why, content_sha256=body.sha256)
+            self.add(subject, refused)
+            return
+        hashes = [f"{self.random.randrange(12):064x}" for _ in range(3)]
+        chunks = tuple(
+            Chunk(
+                sha256=sha256,
+                rank=self.random.randrange(1, 2**40),
+                text=self.random.choice(TEXTS),
+                heading=self.random.choice(TEXTS),
+            )
+            for sha256 in hashes
+        )
+        self.add(subject, DocumentSplit(**mine, chunks=3, to_store=3))
+        self.add(subject, ChunksStored(**mine, chunks=chunks))
+        if self.random.random() < 0.5:
+            self.add(subject, ChunksRemoved(**mine, chunks=tuple(sorted(set(hashes[:2])))))
+        if self.random.random() < 0.9:
+            self.add(subject, DocumentIngested(**mine, chunks=3))
 
     def _damage(self) -> None:
         subject = str(self.random.choice(self.conversations).subject.channel)

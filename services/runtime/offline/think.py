@@ -34,6 +34,7 @@ _AUTHOR: Final = re.compile(r" \(said by (?P<author>[^()\n]+)\)$")
 _ID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\bmem[_-][\w-]+"
 )
+_DOCUMENT: Final = re.compile(r'\d+\. document (?P<name>"(?:[^"\\]|\\.)*")')
 _KINDS: Final = (
     ("todo", r"^to \w+|\b(?:todo|to do|need to|must|have to)\b"),
     ("preference", r"\b(?:prefer|like|love|hate|dislike|favou?rite|want)s?\b"),
@@ -105,8 +106,13 @@ def _recall(
 ) -> Step:
     words = keywords(question)
     if "memory_recall" in outputs:
-        best = _relevant(outputs["memory_recall"], words)
-        return Step(text=_quoted("From memory", best) if best else NOTHING)
+        if best := _relevant(outputs["memory_recall"], words):
+            return Step(text=_quoted("From memory", best))
+        if "document_search" in outputs:
+            return Step(text=_from_documents(outputs["document_search"], words) or NOTHING)
+        if "document_search" in offered:
+            return call("document_search", query=" ".join(words) or question)
+        return Step(text=NOTHING)
     if "memory_recall" not in offered:
         return Step(text="I cannot look into memory here.")
     mine = (
@@ -208,6 +214,17 @@ def _relevant(output: str, words: list[str]) -> list[str]:
     if best * 2 < max(1, len(words)):
         return []
     return [text for score, text in scored if score == best][:SHOWN]
+
+
+def _from_documents(output: str, words: list[str]) -> str | None:
+    """Return the quoted line that shares most words with the question, and its document."""
+    best, chosen, document = 0, None, ""
+    for line in output.splitlines():
+        if found := _DOCUMENT.match(line):
+            document = found["name"]
+        elif line.startswith("|") and (score := _shared(line, words)) > best:
+            best, chosen = score, f"From the document {document}: {line[1:].strip()}"
+    return chosen if best * 2 >= max(1, len(words)) else None
 
 
 def _identified(output: str, words: list[str]) -> str | None:

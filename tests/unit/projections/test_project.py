@@ -45,4 +45,5 @@ def test_names_are_for_ever():
         "people",
         "persistence",
         "activity",
+        "passages",
     )

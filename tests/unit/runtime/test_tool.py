@@ -122,6 +122,7 @@ def test_the_order_of_tools_is_for_ever():
                 "checkpoint_list",
                 "checkpoint_open",
                 "checkpoint_expand",
+                "document_search",
             )
         ),
         *(

@@ -1,0 +1,1 @@
+"""Parts of `penstock ingest`: which files, how they get there, and what is shown meanwhile."""

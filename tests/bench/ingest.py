@@ -1,0 +1,245 @@
+"""Take in a library, from files on the disk until every passage can be found; no embeddings."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from statistics import median
+from time import perf_counter
+
+from projections.registry import MIGRATIONS
+from services.ingest.reader import Reader
+from services.ingest.service import Ingestion
+from services.projector.service import Projector
+from services.runtime.agents import Agent, Agents, define
+from services.runtime.cancelling import end
+from services.runtime.clock import SystemClock
+from services.runtime.database import Pool, connect, migrate, session, using
+from services.runtime.documents import DocumentLog, Documents
+from services.runtime.embedded.nats import EmbeddedNats
+from services.runtime.embedded.postgres import EmbeddedPostgres
+from services.runtime.jetstream.bodies import JetStreamBodies
+from services.runtime.jetstream.connection import Connection
+from services.runtime.jetstream.log import JetStreamLog
+from services.runtime.writer import Writer
+from tests.bench import stand
+from tests.bench.figures import Figure
+
+FILES = 30
+PARAGRAPHS = 600  # of a file, about 400 characters each
+ROUNDS = 3
+BARE_SIZE = 1_200  # characters of a passage of the bare loop
+AT_ONCE = 4  # files handed in ahead of the one that is read, as the command line does
+PATIENCE_S = 300
+TABLE = """
+DROP TABLE IF EXISTS bare;
+CREATE TABLE bare (
+    document text NOT NULL, sha256 text NOT NULL, text text NOT NULL,
+    words tsvector GENERATED ALWAYS AS (to_tsvector('english', text)) STORED,
+    PRIMARY KEY (document, sha256)
+);
+CREATE INDEX ON bare USING gin (words);
+"""
+WORDS = [
+    "the",
+    "log",
+    "tells",
+    "what",
+    "happened",
+    "when",
+    "a",
+    "document",
+    "was",
+    "read",
+    "and",
+    "stored",
+    "by",
+    "nobody",
+    "else",
+    "than",
+    "the",
+    "projector",
+    "which",
+    "follows",
+    "every",
+    "stream",
+    "of",
+    "facts",
+    "in",
+    "order",
+    "and",
+    "forgets",
+    "none",
+    "of",
+    "them",
+    "however",
+    "often",
+    "somebody",
+    "kills",
+    "the",
+    "process",
+    "that",
+    "was",
+    "about",
+    "to",
+    "write",
+    "rows",
+    "into",
+    "a",
+    "table",
+    "of",
+    "passages",
+]
+
+
+async def run() -> list[Figure]:
+    """Measure the bare loop and ingestion in turn, each round with texts that are new."""
+    async with AsyncExitStack() as stack:
+        data_dir = stack.enter_context(stand.directory())
+        nats, postgres = EmbeddedNats(data_dir / "nats"), EmbeddedPostgres(data_dir / "postgres")
+        for server in (nats, postgres):
+            server.directory.mkdir()
+            stack.push_async_callback(server.stop)
+            await server.start()
+        connection = await Connection.open(nats.url, name="bench")
+        stack.push_async_callback(connection.close)
+        pool = await connect(postgres.url)
+        stack.push_async_callback(pool.close)
+        await migrate(pool, MIGRATIONS)
+        library = Library(connection, pool)
+        await library.prepare()
+        stack.push_async_callback(library.close)
+        bare, found, again = [], [], []
+        for number in range(ROUNDS):
+            folder = data_dir / f"files-{number}"
+            write_files(folder, number)
+            bare.append(await read_and_copy(pool, folder))
+            found.append(await library.take_in(folder))
+            again.append(await library.take_in_again(folder))
+        rate, without = median(found), median(bare)
+    return [
+        Figure(
+            name="ingestion, without embeddings",
+            value=rate,
+            unit="chunks/s",
+            at_least=300.0,
+            bare=without,
+            note="fsync on",
+        ),
+        Figure(name="the same files again", value=median(again), unit="files/s"),
+    ]
+
+
+def write_files(folder: Path, seed: int) -> None:
+    """Write a library of texts, none like another."""
+    random = Random(seed)  # noqa: S311 - repeatable, not secret
+    folder.mkdir()
+    for file in range(FILES):
+        paragraphs = (
+            f"{file}.{number} {' '.join(random.choices(WORDS, k=70)).capitalize()}."
+            for number in range(PARAGRAPHS)
+        )
+        (folder / f"{seed}-{file}.md").write_text("\n\n".join(paragraphs))
+
+
+def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file, read when it is its turn."""
+    for path in sorted(folder.iterdir()):
+        yield path.name, path.read_bytes()
+
+
+async def read_and_copy(pool: Pool, folder: Path) -> float:
+    """Return how many pieces a second go from files into a table: read, cut, hashed, copied."""
+    started = perf_counter()
+    count = 0
+    async with session(pool) as conn:
+        await conn.execute(TABLE)
+        started = perf_counter()
+        for name, content in contents(folder):
+            text = content.decode()
+            async with (
+                conn.transaction(),
+                conn.cursor() as cursor,
+                cursor.copy("COPY bare (document, sha256, text) FROM STDIN") as copy,
+            ):
+                for start in range(0, len(text), BARE_SIZE):
+                    piece = text[start : start + BARE_SIZE]
+                    digest = sha256(piece.encode()).hexdigest()
+                    await copy.write_row((name, digest, piece))
+                    count += 1
+    return count / (perf_counter() - started)
+
+
+class Library:
+    """The services that take documents in, read them, and make rows of them."""
+
+    def __init__(self, connection: Connection, pool: Pool) -> None:
+        self._pool = pool
+        self._log = JetStreamLog(connection)
+        self._bodies = JetStreamBodies(connection)
+        writer = Writer(self._log, SystemClock(), "bench")
+        known = DocumentLog(self._log)
+        self._writer = writer
+        self._documents = Documents(writer, self._bodies, Agents(self._log), known, 10**8)
+        reader = Reader(read_s=60.0, memory_bytes=1 << 31)
+        self._ingestion = Ingestion(writer, self._bodies, known, reader)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._known = 0
+        """Documents that were ever handed in."""
+
+    async def prepare(self) -> None:
+        """Start the services."""
+        await self._log.create()
+        await self._bodies.create()
+        await define(self._writer, Agent("bench", "main", "Main"))
+        self._tasks = [
+            asyncio.create_task(self._ingestion.run(asyncio.Event())),
+            asyncio.create_task(Projector(self._log, self._pool).run()),
+        ]
+
+    async def close(self) -> None:
+        """End them."""
+        await end(*self._tasks)
+
+    async def take_in(self, folder: Path) -> float:
+        """Return how many passages a second can be found that could not before."""
+        before = await self._count()
+        self._known += FILES
+        started = perf_counter()
+        await self._hand_in(folder)
+        async with asyncio.timeout(PATIENCE_S):
+            while not await self._is_found():  # noqa: ASYNC110 - asked of a server
+                await asyncio.sleep(0.02)
+        seconds = perf_counter() - started
+        return (await self._count() - before) / seconds
+
+    async def take_in_again(self, folder: Path) -> float:
+        """Return how many known files a second are found to be known."""
+        started = perf_counter()
+        await self._hand_in(folder)
+        return FILES / (perf_counter() - started)
+
+    async def _hand_in(self, folder: Path) -> None:
+        room = asyncio.Semaphore(AT_ONCE)
+        take = partial(self._documents.take, "bench", "main", media_type="text/markdown", by="x")
+
+        async def hand_in(name: str, content: bytes) -> None:
+            async with room:
+                await take(name, content)
+
+        await asyncio.gather(*(hand_in(name, content) for name, content in contents(folder)))
+
+    async def _count(self) -> int:
+        async with using(self._pool) as conn:
+            cursor = await conn.execute("SELECT count(*) FROM passages")
+            (count,) = await cursor.fetchone() or (0,)
+            return int(count)
+
+    async def _is_found(self) -> bool:
+        """Tell whether the rows say that everything is done."""
+        query = "SELECT count(*) FROM documents WHERE state = 'ingested'"
+        async with using(self._pool) as conn:
+            return await (await conn.execute(query)).fetchone() == (self._known,)
