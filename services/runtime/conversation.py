@@ -175,7 +175,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         """Return the sequence at which a run was requested that has not concluded, or None."""
         if self.compaction is not None and self.compaction.run_id == run_id:
             return self.compaction.seq
-        return next((run.seq for run in self.runs if run.run_id == run_id), None)
+        active = self.run(run_id)
+        return active.seq if active is not None else None
 
     @property
     def covered(self) -> EventId | None:
