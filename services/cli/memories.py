@@ -74,13 +74,13 @@ class LongTerm:
                 limit=limit,
             )
 
-    async def one(self, id_: str, *, person: str | None = None) -> Memory:
+    async def one(self, id_: str, *, person: str | None = None, replaced: bool = False) -> Memory:
         """Return the memory whose id is, or begins with, what is given.
 
         Raises:
             Rejected: there is none, or none of this person, or several.
         """
-        there = await self.listing(person=person)
+        there = await self.listing(person=person, replaced=replaced)
         found = [memory for memory in there if memory.memory_id.startswith(id_)]
         if len(found) == 1:
             return found[0]

@@ -12,7 +12,7 @@ from msgspec import Meta
 from schemas.memory import MemoryKind
 from services.errors import Rejected
 
-MINUTE: Final = 60_000_000  # microseconds
+APART: Final = 7_200_000_000  # microseconds; too far for memories to count as said together
 BEGINNING: Final = 1_735_689_600_000_000  # 2025-01-01, of a set that names no times
 
 
@@ -25,7 +25,8 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     """A time in ISO 8601, or seconds since 1970."""
     person: str | None = None
     conversation: str | None = None
-    """None: all of a set that names none were said in one."""
+    """None: all of a set that names none were said in one; what has a time and was said within
+    the hour stands together."""
     kind: MemoryKind = "fact"
 
 
@@ -113,10 +114,10 @@ def _check(found: RetrievalSet, where: str) -> None:
 
 
 def said_at(memory: Remembered, number: int) -> int:
-    """Return when a memory was saved, UTC microseconds; without a time, a minute after the last."""
+    """Return when a memory was saved, UTC microseconds; without a time, beside no other."""
     match memory.at:
         case None:
-            return BEGINNING + number * MINUTE
+            return BEGINNING + number * APART
         case str():
             at = datetime.fromisoformat(memory.at)
             return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1e6)

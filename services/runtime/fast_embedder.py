@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BATCH: Final = 16  # texts at once; more take memory and no less time
 BATCH_CHARS: Final = 8_000  # of them in all: a question waits for one batch at most
-LOAD_S: Final = 10.0  # longest wait for a model that lies on the disk
+LOAD_S: Final = 60.0  # longest wait for a model that lies on the disk; a question waits less
 RETRY_S: Final = 300.0  # after a failure; a hub that is out of reach is not asked for every search
 
 State: TypeAlias = Literal["cold", "loading", "fetching", "ready", "failed"]

@@ -72,7 +72,7 @@ async def forget(options: Forget) -> int:
         found = (
             await long_term.listing(person=options.person, replaced=True)
             if options.id is None
-            else [await long_term.one(options.id, person=options.person)]
+            else [await long_term.one(options.id, person=options.person, replaced=True)]
         )
         told = []
         for memory in found:
