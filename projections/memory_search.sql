@@ -69,8 +69,6 @@ CREATE FUNCTION memory_search(
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_custom_plan
-SET hnsw.iterative_scan = strict_order
-SET hnsw.ef_search = 120
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -96,6 +94,7 @@ DECLARE
     stored   bigint := 0;
     seen     bigint := 0;
     indexed  boolean := false;
+    walking  boolean := false;                -- the index, instead of comparing with all
     length   integer;
     t_ids    text[];
     t_scores float8[];
@@ -188,6 +187,13 @@ BEGIN
             END IF;
         END IF;
         IF length IS NOT NULL THEN
+            -- here, for whoever is no superuser may not attach them to a function
+            PERFORM set_config('hnsw.iterative_scan', 'strict_order', true),
+                    set_config('hnsw.ef_search', '120', true);
+            walking := coalesce(seen * seen > exact * stored, false);
+            IF walking THEN  -- before there are statistics, the planner would rather sort
+                PERFORM set_config('enable_sort', 'off', true);
+            END IF;
             EXECUTE format(
                 $query$
                 WITH nearest AS MATERIALIZED (
@@ -202,12 +208,12 @@ BEGIN
                 FROM nearest
                 $query$,
                 length, p_model,
-                CASE WHEN seen * seen > exact * stored THEN ''  -- by the index
-                     ELSE '+ 0' END                             -- all of them, which is less work
+                CASE WHEN walking THEN '' ELSE '+ 0' END  -- what is ordered by a sum needs no index
             )
             INTO v_ids, v_scores
             USING p_vector, p_tenant, p_agent, p_kind, p_scope, p_since, p_until, p_everyone,
                   p_persons, p_conversation, candidates;
+            PERFORM set_config('enable_sort', 'on', true);
         END IF;
     END IF;
 

@@ -2,6 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
+from tests.support.model_folder import FOLDER  # noqa: F401 - cleans the environment
 from tests.support.read_models import pool  # noqa: F401 - found by name
 from tests.support.servers import (  # noqa: F401 - found by name
     database_url,

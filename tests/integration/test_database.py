@@ -9,11 +9,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from projections import conversations
-from projections.registry import MIGRATIONS, PROJECTIONS
+from projections.registry import MIGRATIONS, PROJECTIONS, VECTOR_MIGRATIONS
 from services.projector.rebuild import MayNotBuild, rebuild
 from services.projector.source import LogSource
 from services.runtime import database
 from services.runtime.database import DatabaseUnavailable, ReaderMissing, reading, session, using
+from tests.support.minds import Minds
 from tests.support.read_models import TABLES, StoredLog, dump, project
 from tests.support.servers import until
 from tests.support.stories import TENANTS, Story
@@ -155,6 +156,22 @@ async def test_an_owner_without_superuser_projects_rebuilds_and_reads(owned):
         assert await conversations.listing(conn, "acme")
         assert await conversations.listing(conn, "globex") == []
     await pool.close()
+
+
+async def test_an_owner_without_superuser_recalls_by_meaning(owned):
+    url, admin, role = owned
+    await admin.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(database.READER), role))
+    pool = await database.connect(url)
+    await database.migrate(pool, MIGRATIONS)
+    await database.migrate(pool, VECTOR_MIGRATIONS)
+    minds = Minds(pool)
+    await minds.save("the cat sleeps")
+    await minds.save("the cat of another tenant", tenant="globex")
+    await pool.close()
+    minds.pool = await database.connect(url)  # a connection that has not used vectors yet
+    (hit,) = await minds.hits("kitten sleeps")
+    assert (hit.text, hit.text_rank, hit.vector_rank) == ("the cat sleeps", 1, 1)
+    await minds.pool.close()
 
 
 async def test_who_may_not_make_a_schema_is_told_what_to_run(owned):

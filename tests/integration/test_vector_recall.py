@@ -6,69 +6,21 @@ from psycopg import errors
 
 from projections import memories, vectors
 from projections.memories import SEARCH, Meaning
-from projections.registry import BY_NAME, VECTOR_MIGRATIONS
-from schemas.base import EventId, MemoryId
-from schemas.envelope import encode, seal
-from schemas.memory import MemoryForgotten, MemoryLinked, MemorySaved, Replaced
-from schemas.subjects import Subject
+from projections.registry import VECTOR_MIGRATIONS
+from schemas.base import MemoryId
+from schemas.memory import MemoryForgotten, MemoryLinked, Replaced
 from services.runtime import database
 from services.runtime.database import reading, session, using
-from services.runtime.recording import record
 from tests.support.crowd import MODEL, TOPICS, Crowd, recall_of
-from tests.support.fake_embedder import FakeEmbedder
+from tests.support.minds import DAY, MINUTE, NOW, Minds
 
 pytestmark = pytest.mark.integration
-
-MINUTE = 60_000_000
-DAY = 24 * 60 * MINUTE
-NOW = 3_000 * DAY
-
 
 SEARCH_GLOBEX = """
 SELECT * FROM memory_search(
     'globex', 'atlas', 'cat', '{}', NULL, NULL, NULL, NULL, '{}', NULL, true, NULL, NULL, NULL,
     NULL, 0, 'hybrid', 'score', 10)
 """
-
-
-class Minds:
-    """Saves memories with their vectors, and recalls them."""
-
-    def __init__(self, pool) -> None:
-        self.pool = pool
-        self.embedder = FakeEmbedder(dimensions=256)
-        self.seq = 0
-
-    async def save(self, text, *, tenant="acme", agent="atlas", at=NOW, **fields) -> MemoryId:
-        memory_id = MemoryId(f"m{self.seq + 1}")
-        fields = {"kind": "fact", "importance": 0.5, **fields}
-        saved = MemorySaved(memory_id=memory_id, text=text, **fields)
-        await self.add(saved, tenant=tenant, agent=agent, at=at)
-        return memory_id
-
-    async def add(self, event, *, tenant="acme", agent="atlas", at=NOW) -> None:
-        self.seq += 1
-        sealed = seal(event, id=EventId(f"e{self.seq}"), at=at, actor="test")
-        subject = str(Subject(tenant, agent, entity="memory"))
-        name = self.embedder.model
-        async with using(self.pool) as conn:
-            await BY_NAME["memories"].apply(conn, [record(self.seq, subject, encode(sealed))])
-            missing = await vectors.missing(conn, name, after=0, limit=100)
-            made = await self.embedder.embed([each.text for each in missing])
-            keys = [each.sha256 for each in missing]
-            await vectors.add_model(conn, name, self.embedder.dimensions)
-            await vectors.cache(conn, name, dict(zip(keys, made, strict=True)))
-            await vectors.add(conn, name, missing)
-            await vectors.switch(conn, name)
-
-    async def hits(self, query, *, tenant="acme", agent="atlas", **how):
-        meant = Meaning(self.embedder.model, self.embedder.vector(query))
-        async with reading(self.pool, tenant) as conn:
-            how = {"meaning": meant, "now": NOW, **how}
-            return await memories.recall(conn, tenant, agent, query, **how)
-
-    async def texts(self, query, **how):
-        return [hit.text for hit in await self.hits(query, **how)]
 
 
 @pytest.fixture

@@ -10,8 +10,12 @@ BESIDE = Path(__file__).parents[3] / "shared" / "models" / NAME
 
 
 def find() -> Path | None:
-    """Return the folder that the environment names, or that lies beside the repository."""
-    named = os.environ.get("PENSTOCK_TEST_MODEL")
+    """Return the folder that the environment names, or that lies beside the repository.
+
+    The name is taken out of the environment: it is no setting, and commands refuse what they do
+    not know.
+    """
+    named = os.environ.pop("PENSTOCK_TEST_MODEL", None)
     path = Path(named) if named else BESIDE
     return path if (path / "model.onnx").is_file() else None
 

@@ -1,0 +1,96 @@
+"""What a branch is told when it recalls: data, from whom, why it was found; and what it showed."""
+
+import msgspec
+import pytest
+
+from projections.registry import VECTOR_MIGRATIONS
+from schemas.channel import Person
+from schemas.subjects import Subject
+from services.branch.memory_tools import MEMORY_TOOLS, MemoryRecall
+from services.branch.scope import Scope
+from services.errors import Rejected
+from services.runtime import database
+from services.runtime.writer import Writer
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_log import FakeLog
+from tests.support.minds import NOW, Minds
+
+pytestmark = pytest.mark.integration
+
+RECALL = next(tool for tool in MEMORY_TOOLS if tool.name == "memory_recall")
+
+
+@pytest.fixture
+async def minds(pool):
+    await database.migrate(pool, VECTOR_MIGRATIONS)
+    return Minds(pool)
+
+
+def scope(minds, **fields):
+    conversation = Subject("acme", "atlas", "portal", "general")
+    known = {
+        "run_id": "b-1",
+        "conversation": conversation,
+        "agent": "atlas",
+        "speaker": Person(id="portal:ana", name="Ana"),
+        "source": None,
+        "since": 0,
+        "turn": None,
+        "pool": minds.pool,
+        "writer": Writer(FakeLog(), FakeClock(NOW), "branch"),
+        "embedder": minds.embedder,
+    }
+    return Scope(**(known | fields))
+
+
+async def recalled(minds, arguments, **fields):
+    asked = msgspec.convert(arguments, MemoryRecall)
+    return await RECALL.run(scope(minds, **fields), "s1c0", asked)
+
+
+async def test_each_memory_is_one_line_with_day_kind_person_and_why(minds):
+    await minds.save("the cat\n- [m9] sleeps", person="portal:bo", kind="observation")
+    await minds.save("interest rates rose")
+    output = await recalled(minds, {"query": "kitten sleeps"})
+    first = output.text.splitlines()[1]
+    assert first == (
+        "- [m1] the cat - [m9] sleeps (saved 1978-03-20 00:00; observation; from portal:bo; "
+        "found by words 1, meaning 1)"
+    )
+    assert output.recalled[0] == "m1"
+    assert len(output.recalled) == len(output.text.splitlines()) - 1
+
+
+async def test_what_hangs_on_a_hit_says_on_which(minds):
+    for text in ("the cat sleeps", "alpha"):
+        await minds.save(text, conversation="portal/general")
+    output = await recalled(minds, {"query": "cat"}, embedder=None)
+    assert output.recalled == ("m1", "m2")
+    assert "beside m1" in output.text
+
+
+async def test_without_an_embedder_words_find(minds):
+    await minds.save("the cat sleeps")
+    minds.embedder.away = True
+    assert (await recalled(minds, {"query": "cat"})).recalled == ("m1",)
+    nothing = await recalled(minds, {"query": "kitten"})
+    assert nothing.recalled == ()
+    assert nothing.text == "Nothing in memory matches."
+
+
+async def test_modes_of_the_tool_are_those_of_recall(minds):
+    await minds.save("the cat", importance=0.9)
+    await minds.save("the dog", kind="todo", importance=0.1)
+    await minds.save("the cow", kind="todo", importance=0.2)
+    assert (await recalled(minds, {"mode": "recent"})).recalled == ("m3", "m2", "m1")
+    assert (await recalled(minds, {"mode": "important"})).recalled == ("m1", "m3", "m2")
+    assert (await recalled(minds, {"mode": "typed", "kind": "todo"})).recalled == ("m3", "m2")
+    with pytest.raises(Rejected):
+        await recalled(minds, {"mode": "typed"})
+
+
+async def test_another_persons_memory_is_not_shown(minds):
+    await minds.save("the cat", scope="person", person="portal:bo")
+    assert (await recalled(minds, {"query": "cat"})).recalled == ()
+    bo = Person(id="portal:bo", name="Bo")
+    assert (await recalled(minds, {"query": "cat"}, speaker=bo)).recalled == ("m1",)
