@@ -5,6 +5,7 @@ A projection whose VERSION differs from that of its rows is rebuilt when the pro
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final, Protocol
 
 from psycopg import sql
@@ -23,6 +24,7 @@ from projections._recorded import Recorded
 from projections._sql import Conn
 from projections._statement import Statement, Target, fold
 
+SEARCH: Final = passages.SQL["create_search"]
 READER: Final = "penstock_reader"  # role of the readers, which sees the rows of one tenant
 
 
@@ -129,8 +131,18 @@ def _tables(projection: Projection) -> Callable[[Conn], Awaitable[None]]:
     return create
 
 
+async def _passage_search(conn: Conn) -> None:
+    """Create what `passages.search` calls; it finds the tables by name, also after a rebuild."""
+    await conn.execute(SEARCH)
+    await conn.execute(
+        sql.SQL("GRANT EXECUTE ON FUNCTION passage_search TO {}").format(sql.Identifier(READER))
+    )
+
+
 MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
     ("positions", _positions),
     *((f"projection {projection.name}", _tables(projection)) for projection in PROJECTIONS),
+    # a function can be replaced, so its name here follows from what it says
+    (f"passage search {sha256(SEARCH.encode()).hexdigest()[:12]}", _passage_search),
 )
 """What a database needs, by a name that is for ever, in order; each is applied once."""
