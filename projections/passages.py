@@ -34,6 +34,8 @@ SQL = load("passages.sql")
 TABLES = ("documents", "passages")
 
 NEWEST: Final = 2**63 - 1  # behind every sequence
+CANDIDATES: Final = 500  # passages of each kind that a search compares
+TERMS: Final = 16  # different words of a question that count
 SLICE: Final = 2_000  # passages in one command: a few megabytes
 
 DocumentState = Literal["received", "split", "ingested", "refused", "forgotten"]
@@ -187,7 +189,14 @@ async def search(
         query: Words or a question. Any of its words is enough, rare ones count more.
         limit: Most passages to return.
     """
-    parameters = {"tenant": tenant, "agent": agent, "query": storable(query), "limit": limit}
+    parameters: dict[str, object] = {
+        "tenant": tenant,
+        "agent": agent,
+        "query": storable(query),
+        "most": CANDIDATES,
+        "most_terms": TERMS,
+        "limit": limit,
+    }
     return await rows(conn, Passage, SQL["search"], parameters)
 
 

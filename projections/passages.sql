@@ -31,7 +31,7 @@ CREATE TABLE passages (
     seq         bigint NOT NULL,
     words       tsvector GENERATED ALWAYS AS (to_tsvector('english', heading || E'\n' || text)) STORED,
     PRIMARY KEY (tenant, agent, document_id, sha256)
-);
+) WITH (toast_tuple_target = 8160);           -- a search reads words: keep them in the row
 
 -- name: index
 CREATE INDEX ON documents (tenant, agent, seq);
@@ -79,40 +79,93 @@ FROM passages AS p JOIN documents AS d USING (tenant, agent, document_id)
 WHERE p.tenant = %(tenant)s AND p.agent = %(agent)s AND p.document_id = %(document_id)s
 ORDER BY p.rank, p.sha256 LIMIT %(limit)s;
 
--- name: search
+-- name: create_search
+-- It reads every tenant's rows, for row-level security would keep `@@` from using its index, and so
+-- pins the tenant itself: the one that the caller's session is set to, and no other.
 -- Any word is enough. BM25 with k1 = 1.2 and b = 0.75, each word counted once; a word is as rare
--- as it is among what was found. Of a text that stands in several documents, one is shown.
-WITH asked AS (
-    SELECT array_agg(term) AS terms, string_agg(term::text, ' | ')::tsquery AS any_of_them
-    FROM unnest(to_tsvector('english', %(query)s)), plainto_tsquery('simple', lexeme) AS term
-),
-found AS MATERIALIZED (
-    SELECT DISTINCT ON (sha256) document_id, sha256, rank, words, length(words) AS size
-    FROM passages
-    WHERE tenant = %(tenant)s AND agent = %(agent)s
-      AND words @@ (SELECT any_of_them FROM asked)
-    ORDER BY sha256, document_id
-),
-matches AS MATERIALIZED (
-    SELECT document_id, sha256, rank, size, number
-    FROM found, unnest((SELECT terms FROM asked)) WITH ORDINALITY AS asked_for (term, number)
-    WHERE words @@ term
-),
-weights AS (
-    SELECT number, ln(1 + (SELECT count(*) FROM found)::float8 / count(*)) AS weight
-    FROM matches GROUP BY number
-),
-best AS (
-    SELECT document_id, sha256, rank,
-           sum(weight) / (1 + 1.2 * (0.25 + 0.75 * size / (SELECT avg(size) FROM found)))::float8
-               AS score
-    FROM matches JOIN weights USING (number)
+-- as it is among the candidates. Those are passages with all words, with all but one, and with each
+-- of them, at most so many of each kind: reading every passage with a common word takes seconds.
+-- Of a text that stands in several documents, one is found.
+DROP FUNCTION IF EXISTS passage_search;
+CREATE FUNCTION passage_search(
+    p_tenant text,
+    p_agent  text,
+    p_query  text,                            -- words or a question
+    p_most   bigint,                          -- candidates of each kind
+    p_terms  bigint,                          -- different words that count
+    p_limit  bigint
+) RETURNS TABLE (document_id text, sha256 text, score double precision)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off                      -- the planner knows neither the terms nor how few
+SET enable_mergejoin = off                    -- candidates there are
+SET enable_hashjoin = off
+AS $function$
+#variable_conflict use_column
+BEGIN
+    IF p_tenant IS DISTINCT FROM current_setting('penstock.tenant', true) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'passage_search is for the tenant of the session';
+    END IF;
+    RETURN QUERY
+    WITH asked AS MATERIALIZED (
+        SELECT number, term
+        FROM unnest(to_tsvector('english', p_query)) WITH ORDINALITY
+                 AS lexemes (lexeme, positions, weights, number),
+             plainto_tsquery('simple', lexeme) AS term
+        ORDER BY number LIMIT p_terms
+    ),
+    single AS MATERIALIZED (
+        SELECT number, term, one.document_id, one.sha256
+        FROM asked, LATERAL (
+            SELECT document_id, sha256 FROM passages
+            WHERE tenant = p_tenant AND agent = p_agent AND words @@ term
+            LIMIT p_most
+        ) AS one
+    ),
+    known AS MATERIALIZED (SELECT DISTINCT number, term::text AS term FROM single),
+    wanted AS (
+        SELECT string_agg(term, ' & ')::tsquery AS together FROM known HAVING count(*) > 1
+        UNION
+        SELECT string_agg(other.term, ' & ')::tsquery
+        FROM known JOIN known AS other ON other.number <> known.number
+        GROUP BY known.number HAVING count(*) > 1
+    ),
+    candidates AS MATERIALIZED (
+        SELECT document_id, sha256 FROM single
+        UNION
+        SELECT several.document_id, several.sha256
+        FROM wanted, LATERAL (
+            SELECT document_id, sha256 FROM passages
+            WHERE tenant = p_tenant AND agent = p_agent AND words @@ together
+            LIMIT p_most
+        ) AS several
+    ),
+    found AS MATERIALIZED (
+        SELECT DISTINCT ON (sha256) document_id, sha256, rank, length(words) AS size,
+               ARRAY(SELECT number FROM asked WHERE words @@ term) AS matched
+        FROM candidates JOIN passages USING (document_id, sha256)
+        WHERE tenant = p_tenant AND agent = p_agent
+        ORDER BY sha256, document_id
+    ),
+    weights AS (
+        SELECT number, ln(1 + (SELECT count(*) FROM found)::float8 / count(*)) AS weight
+        FROM found, unnest(matched) AS number GROUP BY number
+    )
+    SELECT document_id, sha256,
+           (sum(weight) / (1 + 1.2 * (0.25 + 0.75 * size / (SELECT avg(size) FROM found))))::float8
+    FROM found, unnest(matched) AS number JOIN weights USING (number)
     GROUP BY document_id, sha256, rank, size
-    ORDER BY score DESC, document_id, rank LIMIT %(limit)s
-)
+    ORDER BY 3 DESC, document_id, rank LIMIT p_limit;
+END
+$function$;
+
+-- name: search
 SELECT p.agent, p.document_id, p.id, d.name, p.rank, p.heading, p.text, p.sha256, p.created_at
-FROM best AS b
-JOIN passages AS p ON (p.document_id, p.sha256) = (b.document_id, b.sha256)
+FROM passage_search(
+    %(tenant)s, %(agent)s, %(query)s, %(most)s, %(most_terms)s, %(limit)s
+) AS best
+JOIN passages AS p ON (p.document_id, p.sha256) = (best.document_id, best.sha256)
 JOIN documents AS d ON (d.tenant, d.agent, d.document_id) = (p.tenant, p.agent, p.document_id)
 WHERE p.tenant = %(tenant)s AND p.agent = %(agent)s
-ORDER BY b.score DESC, p.document_id, p.rank;
+ORDER BY best.score DESC, p.document_id, p.rank;

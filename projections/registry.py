@@ -28,6 +28,7 @@ from projections._recorded import Recorded
 from projections._sql import Conn
 from projections._statement import Statement, Target, fold
 
+SEARCH: Final = passages.SQL["create_search"]
 READER: Final = "penstock_reader"  # role of the readers, which sees the rows of one tenant
 
 
@@ -149,11 +150,20 @@ async def _vectors(conn: Conn) -> None:
     await _protect(conn, "vectors")
 
 
+async def _passage_search(conn: Conn) -> None:
+    """Create what `passages.search` calls; it finds the tables by name, also after a rebuild."""
+    await conn.execute(SEARCH)
+    await conn.execute(
+        sql.SQL("GRANT EXECUTE ON FUNCTION passage_search TO {}").format(sql.Identifier(READER))
+    )
+
+
 MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
     ("positions", _positions),
     *((f"projection {projection.name}", _tables(projection)) for projection in PROJECTIONS),
     # a function can be replaced, so its name here follows from what it says
     (f"memory search {sha256(memories.SEARCH.encode()).hexdigest()[:12]}", _search),
+    (f"passage search {sha256(SEARCH.encode()).hexdigest()[:12]}", _passage_search),
 )
 """What a database needs, by a name that is for ever, in order; each is applied once."""
 

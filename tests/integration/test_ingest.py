@@ -161,3 +161,7 @@ def test_a_question_is_answered_from_a_document_without_any_key(penstock):
     assert said.code == 0
     assert "kingfisher" in said.out
     assert "servers.md" in said.out
+    rebuilt = penstock.run("rebuild", "passages")
+    assert rebuilt.code == 0, rebuilt.err
+    words = ("chat", "--conversation", "later", "-m", "what is the staging server called?")
+    assert "kingfisher" in penstock.run(*words).out

@@ -1,6 +1,7 @@
 """What documents say is found by words, in its own tenant and agent, as long as it is there."""
 
 import pytest
+from psycopg.errors import InsufficientPrivilege
 
 from projections import passages
 from projections.passages import NAME
@@ -135,8 +136,10 @@ async def test_other_agents_and_tenants_find_nothing(library):
     assert await library.texts("release") == [TEXTS[0]]
     assert await library.texts("release", tenant="globex") == ["Their release is on Monday."]
     async with reading(library.pool, "acme") as conn:  # asks for another's, and is not shown it
-        assert await passages.search(conn, "globex", "atlas", "release") == []
         assert await passages.documents(conn, "globex", "atlas") == []
+        assert await passages.search(conn, "globex", "atlas", "release") == []
+        with pytest.raises(InsufficientPrivilege):
+            await conn.execute("SELECT passage_search('globex', 'atlas', 'release', 9, 9, 9)")
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -191,6 +194,15 @@ async def test_a_refused_document_is_listed_with_the_reason(library):
         *("refused", "too_large", "split it"),
     )
     assert document.sha256 is None
+
+
+async def test_a_rare_word_is_found_among_many_common_ones(pool):
+    library = Library(pool)
+    await library.ingest(*(f"Common words, number {number}." for number in range(3_000)))
+    await library.ingest("Common words about a zeppelin.", "Words alone.", id_="d-2")
+    assert (await library.texts("common zeppelin words"))[0] == "Common words about a zeppelin."
+    assert (await library.texts("number 2345"))[0] == "Common words, number 2345."
+    assert "Common words" in (await library.texts("common words unheard-of"))[0]
 
 
 async def test_a_large_document_is_written_whole(pool):
