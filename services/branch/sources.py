@@ -32,6 +32,8 @@ class Source:
     id: EventId
     person: Person | None
     """Who said it; None when it is a worker's result."""
+    at: int
+    """When, UTC microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,10 @@ def lines(events: Iterable[Recorded]) -> list[Line]:
                 pass
             case MessageReceived(message_id=id_, author=author, text=text):
                 seen.add(id_)
-                source = Source(recorded.envelope.id, author)
+                source = Source(recorded.envelope.id, author, recorded.envelope.at)
                 found.append(Line(f"[{_name(author)}] ({_when(recorded)}) ", text, source))
             case WorkerConcluded(outcome=outcome, result=text):
-                source = Source(recorded.envelope.id, None)
+                source = Source(recorded.envelope.id, None, recorded.envelope.at)
                 label = f"[result of a worker: {outcome}] ({_when(recorded)}) "
                 found.append(Line(label, text, source))
             case WorkerRequested(task=text):
