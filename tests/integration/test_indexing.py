@@ -64,14 +64,14 @@ class World:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def found(self, query, *, embedder=None, tenant="acme", **how):
+    async def found(self, query, *, embedder=None, tenant="acme", least=0.1, **how):
         """Return what is found by meaning alone."""
         embedder = embedder or self.embedder
         meant = Meaning(embedder.model, embedder.vector(query))
         async with reading(self.pool, tenant) as conn:
             how = {"signals": "vector", "limit": 3, **how}
             hits = await memories.recall(conn, tenant, "atlas", query, meaning=meant, **how)
-        return [hit.text for hit in hits if (hit.vector_score or 0) > 0.1]
+        return [hit.text for hit in hits if least is None or (hit.vector_score or 0) > least]
 
     async def is_found(self, query, text, **how):
         async def found():
@@ -277,10 +277,12 @@ async def test_a_server_without_pgvector_projects_and_says_what_is_missing(world
     async with world.running():
         await until(world.problems)
         assert "no_such_extension" in (await world.problems())[0]
-        async with reading(world.pool, "acme") as conn:
-            meant = Meaning("fake@1", world.embedder.vector("cat"))
-            (hit,) = await memories.recall(conn, "acme", "atlas", "cat", meaning=meant)
-    assert hit.text == "the cat sleeps"
+
+        async def found():
+            return await world.found("cat", signals="hybrid", least=None)
+
+        await until(found)
+        assert await found() == ["the cat sleeps"]
 
 
 def test_vectors_are_no_projection():

@@ -4,19 +4,27 @@ import msgspec
 import pytest
 
 from projections.registry import VECTOR_MIGRATIONS
+from schemas.base import RunId
 from schemas.channel import Person
 from schemas.subjects import Subject
 from services.branch.memory_tools import MEMORY_TOOLS, MemoryRecall
 from services.branch.scope import Scope
 from services.errors import Rejected
+from services.memory.keeping import Keeper
+from services.memory.neighbours import Projected
+from services.memory.people import People
 from services.runtime import database
+from services.runtime.conversations import Conversations
 from services.runtime.writer import Writer
+from tests.support.builders import message
 from tests.support.fake_clock import FakeClock
-from tests.support.fake_log import FakeLog
+from tests.support.fake_log import FakeBodies, FakeLog
 from tests.support.minds import NOW, Minds
+from tests.support.replicas import FakeSnapshots
 
 pytestmark = pytest.mark.integration
 
+ANA = Person(id="portal:ana", name="Ana")
 RECALL = next(tool for tool in MEMORY_TOOLS if tool.name == "memory_recall")
 
 
@@ -26,26 +34,37 @@ async def minds(pool):
     return Minds(pool)
 
 
-def scope(minds, **fields):
+async def scope(minds, *, speaker=ANA, embedder=None):
+    """Return the scope of a branch of a conversation with one person."""
+    log = FakeLog()
+    writer = Writer(log, FakeClock(NOW), "branch")
     conversation = Subject("acme", "atlas", "portal", "general")
-    known = {
-        "run_id": "b-1",
-        "conversation": conversation,
-        "agent": "atlas",
-        "speaker": Person(id="portal:ana", name="Ana"),
-        "source": None,
-        "since": 0,
-        "turn": None,
-        "pool": minds.pool,
-        "writer": Writer(FakeLog(), FakeClock(NOW), "branch"),
-        "embedder": minds.embedder,
-    }
-    return Scope(**(known | fields))
+    await log.append(str(conversation), writer.seal(message("hello", author=speaker)))
+    conversations = Conversations(log, FakeSnapshots())
+    return Scope(
+        run_id=RunId("b-1"),
+        conversation=conversation,
+        agent="atlas",
+        speaker=speaker,
+        source=None,
+        since=0,
+        turn=None,
+        pool=minds.pool,
+        writer=writer,
+        fork=await conversations.newest(conversation),
+        system="You are Atlas.",
+        conversations=conversations,
+        people=People(log),
+        keeper=Keeper(writer, Projected(minds.pool)),
+        bodies=FakeBodies(),
+        embedder=embedder,
+    )
 
 
-async def recalled(minds, arguments, **fields):
+async def recalled(minds, arguments, *, speaker=ANA, by_meaning=True):
     asked = msgspec.convert(arguments, MemoryRecall)
-    return await RECALL.run(scope(minds, **fields), "s1c0", asked)
+    embedder = minds.embedder if by_meaning else None
+    return await RECALL.run(await scope(minds, speaker=speaker, embedder=embedder), "s1c0", asked)
 
 
 async def test_each_memory_is_one_line_with_day_kind_person_and_why(minds):
@@ -64,7 +83,7 @@ async def test_each_memory_is_one_line_with_day_kind_person_and_why(minds):
 async def test_what_hangs_on_a_hit_says_on_which(minds):
     for text in ("the cat sleeps", "alpha"):
         await minds.save(text, conversation="portal/general")
-    output = await recalled(minds, {"query": "cat"}, embedder=None)
+    output = await recalled(minds, {"query": "cat"}, by_meaning=False)
     assert output.recalled == ("m1", "m2")
     assert "beside m1" in output.text
 

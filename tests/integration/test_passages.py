@@ -139,7 +139,9 @@ async def test_other_agents_and_tenants_find_nothing(library):
         assert await passages.documents(conn, "globex", "atlas") == []
         assert await passages.search(conn, "globex", "atlas", "release") == []
         with pytest.raises(InsufficientPrivilege):
-            await conn.execute("SELECT passage_search('globex', 'atlas', 'release', 9, 9, 9)")
+            await conn.execute(
+                "SELECT passage_search('globex', 'atlas', 'release', NULL, NULL, 9, 9, 9)"
+            )
 
 
 @pytest.mark.parametrize("at_once", [True, False])
