@@ -125,9 +125,8 @@ class Indexer:
             log.debug("vectors.waiting", reason=str(error))
             return PATIENT_S
         except (Transient, psycopg.OperationalError) as error:
-            self._after = self._passages_after = (
-                0  # a database that crashed may have lost what it had confirmed
-            )
+            # a database that crashed may have lost what it had confirmed
+            self._migrated, self._after, self._passages_after = False, 0, 0
             log.warning("vectors.waiting", reason=str(error))
             return RETRY_S
         except (Unusable, psycopg.Error) as error:
