@@ -184,6 +184,8 @@ async def test_a_database_that_dies_in_the_middle_has_every_vector_in_the_end(ow
                     return await world.vectors()
 
             await until(some)
+            async with using(pool) as conn:
+                await conn.execute("CHECKPOINT")  # else its tables may be lost: it does not fsync
             await kill(own_postgres)
             await own_postgres.start()
             await world.is_found("kitten 299", "the cat number 299")
