@@ -17,6 +17,7 @@ from projections import (
     conversations,
     dead_letters,
     memories,
+    passage_vectors,
     passages,
     people,
     persistence,
@@ -150,6 +151,11 @@ async def _vectors(conn: Conn) -> None:
     await _protect(conn, "vectors")
 
 
+async def _passage_vectors(conn: Conn) -> None:
+    await conn.execute(passage_vectors.SQL["create"])
+    await _protect(conn, passage_vectors.TABLE)
+
+
 async def _passage_search(conn: Conn) -> None:
     """Create what `passages.search` calls; it finds the tables by name, also after a rebuild."""
     await conn.execute(SEARCH)
@@ -169,6 +175,7 @@ MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
 
 VECTOR_MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
     ("vectors", _vectors),
+    ("passage vectors", _passage_vectors),
 )
 """The same for vectors; apart, because a server without pgvector serves everything else."""
 
@@ -178,5 +185,5 @@ async def _memories(conn: Conn) -> None:
     await BY_NAME[memories.NAME].index(conn)
 
 
-TRIAL: Final = (_memories, _vectors, _search)
+TRIAL: Final = (_memories, _vectors, _passage_vectors, _search)
 """What a search of memories needs, in the current schema."""

@@ -1,4 +1,4 @@
--- Vectors: what memories mean, to be found by, and the vectors that texts had before.
+-- Vectors: what memories mean, to be found by; the vectors that texts had before; the models.
 
 -- name: create
 CREATE EXTENSION IF NOT EXISTS vector;
@@ -30,7 +30,7 @@ CREATE TABLE vector_counts (                  -- of `vectors`, for a search to c
     tenant text   NOT NULL,
     agent  text   NOT NULL,
     scope  text   NOT NULL,
-    kind   text   NOT NULL,
+    kind   text   NOT NULL,                   -- or 'passage': of documents, not in `vectors`
     number bigint NOT NULL,
     PRIMARY KEY (model, tenant, agent, scope, kind)
 );
@@ -43,7 +43,7 @@ CREATE TABLE vector_models (
 );
 
 -- name: model
-SELECT model, dimensions, ready_at IS NOT NULL AS ready, hnsw
+SELECT model, dimensions, ready_at IS NOT NULL AS ready, hnsw, passages_hnsw
 FROM vector_models WHERE model = %(model)s;
 
 -- name: add_model
@@ -118,11 +118,12 @@ RETURNING model, tenant, agent, scope, kind, -1 AS change
 :add_counts;
 
 -- name: retire
-WITH counts AS (DELETE FROM vector_counts WHERE model <> %(model)s)
+WITH counts AS (DELETE FROM vector_counts WHERE model <> %(model)s),
+passages AS (DELETE FROM passage_vectors WHERE model <> %(model)s)
 DELETE FROM vectors WHERE model <> %(model)s;
 
 -- name: retire_models
 DELETE FROM vector_models WHERE model <> %(model)s RETURNING model;
 
--- name: count
-SELECT count(*) FROM (SELECT FROM vectors WHERE model = %(model)s LIMIT %(limit)s) AS few;
+-- name: is_any_ready
+SELECT EXISTS (SELECT FROM vector_models WHERE ready_at IS NOT NULL);

@@ -34,6 +34,7 @@ _AUTHOR: Final = re.compile(r" \(said by (?P<author>[^()\n]+)\)$")
 _ID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\bmem[_-][\w-]+"
 )
+_BESIDE: Final = "\n\nDocuments say "  # begins what a recall tells of documents
 _DOCUMENT: Final = re.compile(r'\d+\. document (?P<name>"(?:[^"\\]|\\.)*")')
 _KINDS: Final = (
     ("todo", r"^to \w+|\b(?:todo|to do|need to|must|have to)\b"),
@@ -264,7 +265,8 @@ def _lines(output: str) -> Iterator[str]:
     """Yield one line for each memory; headings and "nothing found" are not memories."""
     if failure(output):
         return
-    for entry in _documents(output) or output.splitlines():
+    remembered, _, _ = output.partition(_BESIDE)
+    for entry in _documents(output) or remembered.splitlines():
         line = entry.strip()
         is_memory = line and not line.endswith(":") and not _NONE.match(line)
         if is_memory:

@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 
 from schemas.run import ToolCall
+from services.branch.memory_tools import BESIDE
 from services.runtime.model import Delta, Message, ModelAnswer, ModelRequest, ToolSpec
 from services.runtime.offline import OfflineModel
 from tests.contracts.model import ModelContract
@@ -280,6 +281,14 @@ def test_looks_into_documents_for_what_memory_does_not_have(found, answer):
     assert [name for name, _ in called(searched)] == ["document_search"]
     answered = ask("branch", asked, *own, *after(searched, found), tools=tools)
     assert answered.text == answer
+
+
+def test_what_documents_say_beside_memories_is_no_memory():
+    asked = said("[task] what is the staging server called?")
+    recalled = ask("branch", asked, tools=BRANCH)
+    beside = f"Nothing in memory matches.\n\n{BESIDE}\n{FOUND}"
+    answered = ask("branch", asked, *after(recalled, beside), tools=BRANCH)
+    assert answered.text == "I have nothing on that in memory."
 
 
 def test_a_memory_that_begins_with_no_is_a_memory():
