@@ -16,12 +16,14 @@ from projections import (
     archive,
     conversations,
     dead_letters,
+    goals,
     memories,
     passages,
     people,
     persistence,
     positions,
     runs,
+    tasks,
     vectors,
 )
 from projections._recorded import Recorded
@@ -104,6 +106,8 @@ PROJECTIONS: Final = (
     _of(persistence),
     _of(activity),
     _of(passages),
+    _of(tasks),
+    _of(goals),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
 
