@@ -15,7 +15,7 @@ async def brief(task: Task, bodies: BodyStore) -> str:
 
     Comments of agents are left out: nobody approved them, and a worker takes this as its order.
     """
-    parts = [f"{task.title} (task {task.task_id})"]
+    parts = [f"Task {task.task_id}: {task.title}"]
     if description := await text_of(bodies, task.description):
         parts.append(description)
     if task.plan:

@@ -187,7 +187,7 @@ async def test_a_run_is_started_with_its_worker_and_told_what_people_said(office
     assert requested.subject == str(Subject("acme", "atlas", "portal", "general"))
     assert requested.envelope.cause == started.envelope.id
     told = requested.event.task
-    assert told.startswith("sweep (task T1)\n\nthe hall")
+    assert told.startswith("Task T1: sweep\n\nthe hall")
     assert "1. [x] look\n2. [ ] act now" in told
     assert "- portal:ana: mind the cat" in told
     assert "burn" not in told
