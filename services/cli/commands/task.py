@@ -79,7 +79,7 @@ class Plan(Options):
     """Arguments of `task plan`."""
 
     id: str
-    steps: list[str] | None = None
+    steps: list[str]
     done: int | None = None
     undone: int | None = None
     agent: str = "main"
