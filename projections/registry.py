@@ -16,6 +16,7 @@ from projections import (
     archive,
     conversations,
     dead_letters,
+    goals,
     memories,
     passage_vectors,
     passages,
@@ -23,6 +24,7 @@ from projections import (
     persistence,
     positions,
     runs,
+    tasks,
     vectors,
 )
 from projections._recorded import Recorded
@@ -105,6 +107,8 @@ PROJECTIONS: Final = (
     _of(persistence),
     _of(activity),
     _of(passages),
+    _of(tasks),
+    _of(goals),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
 

@@ -14,6 +14,8 @@ from services.runtime.agents import UnknownAgent
 from services.runtime.database import DatabaseUnavailable
 from services.runtime.documents import InvalidDocument, UnknownDocument
 from services.runtime.intake import InvalidMessage
+from services.runtime.tasks.board import UnknownGoal, UnknownTask
+from services.runtime.tasks.desk import InvalidTask
 
 RETRY_S: Final = 2  # an election or a restart takes a few seconds
 
@@ -64,8 +66,11 @@ FAMILIES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (UnknownAgent, 404, "unknown_agent"),
     (NotThere, 404, "not_found"),
     (UnknownDocument, 404, "unknown_document"),
+    (UnknownTask, 404, "unknown_task"),
+    (UnknownGoal, 404, "unknown_goal"),
     (InvalidMessage, 422, "invalid_message"),
     (InvalidDocument, 422, "invalid_document"),
+    (InvalidTask, 422, "invalid_task"),
     (InvalidName, 422, "invalid_name"),
     (ValidationException, 422, "invalid_request"),
     (Unauthorized, 401, "unauthorized"),

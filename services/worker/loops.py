@@ -10,6 +10,8 @@ from services.runtime.run_decider import Profile
 from services.runtime.run_service import RunParts
 from services.runtime.supervisor import Loop
 from services.runtime.sweep import Sweep
+from services.runtime.tasks.desk import Desk
+from services.worker.outcomes import DURABLE, TaskOutcomes
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
 
@@ -48,11 +50,15 @@ def build(process: Process) -> Mapping[str, Loop]:
         ),
         scope_of,
     )
-    retries = Retries(workers.durable, workers.handlers, process.writer("worker"), process.stopping)
+    writer = process.writer("worker")
+    outcomes = TaskOutcomes(writer, Desk(writer, process.bodies), process.stopping)
+    handlers = {**workers.handlers, DURABLE: outcomes.handle}
+    retries = Retries(workers.durable, handlers, writer, process.stopping)
     sweep = Sweep("worker", process, workers.handle, runs.stalled)
     return {
         "worker": workers.run,
         "worker control": workers.control,
         "worker retries": retries.run,
         "worker sweep": sweep.run,
+        "worker task outcomes": outcomes.run,
     }

@@ -148,6 +148,25 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class AddTask:
+    """Put this on the list of tasks."""
+
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTasks:
+    """What is on the list of tasks?"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Have this task of the list done."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """None of the above."""
 
@@ -177,5 +196,8 @@ Intent: TypeAlias = (
     | Tell
     | Status
     | Cancel
+    | AddTask
+    | ListTasks
+    | RunTask
     | Unknown
 )

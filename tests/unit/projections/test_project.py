@@ -46,4 +46,6 @@ def test_names_are_for_ever():
         "persistence",
         "activity",
         "passages",
+        "tasks",
+        "goals",
     )

@@ -693,3 +693,28 @@ def test_checkpoints_are_nobodys_words():
     answer = ask("turn", history, said("[ana] hello"))
     assert [call.name for call in answer.tool_calls] == ["reply"]
     assert "Hello" in answer.tool_calls[0].arguments
+
+
+LIST = (
+    spec("task_create", "title"),
+    spec("task_list", "task_id"),
+    spec("task_update", "task_id", "do"),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "tool", "arguments"),
+    [
+        ("add a task: rotate the backups", "task_create", {"title": "rotate the backups"}),
+        ("please create a new task to sweep", "task_create", {"title": "sweep"}),
+        ("what are my tasks?", "task_list", {}),
+        ("list all open tasks", "task_list", {}),
+        ("run task 3", "task_update", {"task_id": "T3", "do": "run"}),
+        ("work on task T12.", "task_update", {"task_id": "T12", "do": "run"}),
+    ],
+)
+def test_puts_on_the_list_of_tasks_and_looks_at_it_through_a_branch(text, tool, arguments):
+    answer = ask("turn", said(f"[Ana] {text}"), status())
+    ((_, given),) = [each for each in called(answer) if each[0] == "branch"]
+    step = ask("branch", said(f"[task] {given['task']}"), tools=(*BRANCH, *LIST))
+    assert called(step) == [(tool, arguments)]
