@@ -1,7 +1,7 @@
 """What a question says besides its words, read without any model: a phrase, a time.
 
-Only what was measured to help is read; names and stop words need nothing, for the search index has
-the speaker's name among a memory's words, and leaves stop words out.
+Names and stop words need nothing here: the search index has the speaker's name among a memory's
+words, and leaves stop words out. `docs/recall.md` says what was measured to help.
 """
 
 import re

@@ -328,6 +328,41 @@ async def listing(  # noqa: PLR0913 - what to list, and which page of it
     return await rows(conn, Memory, SQL["listing"], parameters)
 
 
+async def gone(  # noqa: PLR0913 - of whom, and since when
+    conn: Conn,
+    tenant: str,
+    agent: str,
+    *,
+    scope: Scope,
+    persons: Sequence[str],
+    conversation: str | None,
+    since: int,
+    limit: int = 200,
+) -> list[Memory]:
+    """Return what was forgotten or replaced, the last first.
+
+    Args:
+        conn: Anyone's connection; row-level security narrows it further.
+        tenant: Whose memories.
+        agent: Only what this agent saved.
+        scope: One scope.
+        persons: All ids of the person, where that is the scope.
+        conversation: `adapter/conversation`, where the scope is the channel.
+        since: Only what went later; UTC microseconds.
+        limit: Most memories to return.
+    """
+    parameters: dict[str, object] = {
+        "tenant": tenant,
+        "agent": agent,
+        "scope": scope,
+        "persons": list(persons),
+        "conversation": conversation,
+        "since": since,
+        "limit": limit,
+    }
+    return await rows(conn, Memory, SQL["gone"], parameters)
+
+
 async def by_id(conn: Conn, tenant: str, agent: str, memory_id: str) -> Memory | None:
     """Return the memory, replaced or forgotten ones too, or None."""
     parameters: dict[str, object] = {"tenant": tenant, "agent": agent, "memory_id": memory_id}

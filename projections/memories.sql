@@ -136,6 +136,14 @@ WHERE tenant = %(tenant)s AND agent = %(agent)s AND seq < %(before)s
   AND (%(forgotten)s OR forgotten_at IS NULL)
 ORDER BY seq DESC LIMIT %(limit)s;
 
+-- name: gone
+SELECT :columns FROM memories LEFT JOIN memory_totals USING (tenant, memory_id)
+WHERE tenant = %(tenant)s AND agent = %(agent)s AND scope = %(scope)s
+  AND (scope <> 'person' OR person = ANY (%(persons)s))
+  AND (scope <> 'channel' OR conversation = %(conversation)s)
+  AND greatest(forgotten_at, valid_to) > %(since)s
+ORDER BY greatest(forgotten_at, valid_to) DESC, seq DESC LIMIT %(limit)s;
+
 -- name: edges
 SELECT memory_id, to_id, relation, weight, seq, linked_at FROM memory_edges
 WHERE tenant = %(tenant)s

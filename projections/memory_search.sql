@@ -73,7 +73,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     candidates CONSTANT integer := 60;        -- of each signal
-    budget     CONSTANT bigint := 4000;       -- rows looked at for words; rare words first
+    budget     CONSTANT bigint := 1200;       -- rows looked at for words; rare words first
     exact      CONSTANT integer := 600;       -- times all vectors: root of what is all compared
     seeds      CONSTANT integer := 15;        -- best ones whose neighbours are looked at
     hour       CONSTANT bigint := 3600000000; -- neighbours were said within it

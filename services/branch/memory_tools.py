@@ -99,6 +99,7 @@ async def _save(scope: Scope, key: str, arguments: MemorySave) -> ToolOutput:
         conversation=who.conversation,
         source=scope.source,
         run_id=scope.run_id,
+        said_at=scope.said_at,
     )
     return ToolOutput(_told(await scope.save(candidate, key)))
 

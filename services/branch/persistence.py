@@ -55,7 +55,7 @@ async def _save(within: PersistenceScope, key: str, arguments: MemorySaveFrom) -
     source = sources[number - 1]
     speaker = source.person or within.scope.speaker
     fork = msgspec.structs.replace(within.scope.fork, speaker=speaker)  # whose memory it is
-    scope = replace(within.scope, source=source.id, speaker=speaker, fork=fork)
+    scope = replace(within.scope, source=source.id, speaker=speaker, fork=fork, said_at=source.at)
     return await _SAVE.run(scope, key, arguments)
 
 

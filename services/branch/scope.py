@@ -54,6 +54,8 @@ class Scope:
     bodies: BodyStore
     embedder: Embedder | None = None
     """None where nothing is found by meaning."""
+    said_at: int | None = None
+    """When what it saves was said, UTC microseconds; None for just now."""
 
     @property
     def place(self) -> Place:

@@ -17,12 +17,12 @@ from services.runtime.conversation import Conversation
 from services.runtime.conversations import shown
 from services.runtime.event_log import Recorded
 from services.runtime.model import Message
+from services.runtime.naming import called
 from services.runtime.text import cut
 
 MOST: Final = 200  # newest lines that are shown, as many as a conversation's history has
 BEFORE: Final = 6  # lines of what was looked through already, so that "the second one" has a sense
 LINE_BYTES: Final = 4_000  # of one line: what is worth keeping is not far down in a long paste
-NAME_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Source:
     id: EventId
     person: Person | None
     """Who said it; None when it is a worker's result."""
+    at: int
+    """When, UTC microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,10 @@ def lines(events: Iterable[Recorded]) -> list[Line]:
                 pass
             case MessageReceived(message_id=id_, author=author, text=text):
                 seen.add(id_)
-                source = Source(recorded.envelope.id, author)
-                found.append(Line(f"[{_name(author)}] ({_when(recorded)}) ", text, source))
+                source = Source(recorded.envelope.id, author, recorded.envelope.at)
+                found.append(Line(f"[{called(author.name)}] ({_when(recorded)}) ", text, source))
             case WorkerConcluded(outcome=outcome, result=text):
-                source = Source(recorded.envelope.id, None)
+                source = Source(recorded.envelope.id, None, recorded.envelope.at)
                 label = f"[result of a worker: {outcome}] ({_when(recorded)}) "
                 found.append(Line(label, text, source))
             case WorkerRequested(task=text):
@@ -105,12 +107,6 @@ async def messages(
 async def _data(text: Content, bodies: BodyStore) -> str:
     """Return a text none of whose lines can be taken for the beginning of another message."""
     return cut(await shown(text, bodies), LINE_BYTES).replace("\n", "\n    ")
-
-
-def _name(person: Person) -> str:
-    """Return a name that cannot be taken for anything else."""
-    line = " ".join(person.name.split()) or "somebody"
-    return line.replace("[", "(").replace("]", ")")[:NAME_CHARS]
 
 
 def _when(recorded: Recorded) -> str:

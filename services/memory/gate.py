@@ -44,6 +44,8 @@ class Candidate:
     conversation: str | None = None
     source: EventId | None = None
     run_id: RunId | None = None
+    said_at: int | None = None
+    """When it was said, UTC microseconds; None for just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,15 @@ class Neighbour:
     importance: float = 0.5
     cosine: float | None = None
     """Similarity to the candidate by meaning, where there is an embedder."""
+    since: int = 0
+    """When it began to be true, UTC microseconds; 0 where that is not known."""
 
 
 def decide(
-    candidate: Candidate, neighbours: Sequence[Neighbour], heard: Heard | None = None
+    candidate: Candidate,
+    neighbours: Sequence[Neighbour],
+    heard: Heard | None = None,
+    gone: Sequence[Neighbour] = (),
 ) -> tuple[MemoryEvent, ...]:
     """Return what happens to memory; the first event is about the candidate.
 
@@ -67,6 +74,7 @@ def decide(
         candidate: What somebody wants to save.
         neighbours: What is remembered, best first.
         heard: What the run that saves was shown; None for a person, who may save anything.
+        gone: What was forgotten or replaced after the candidate had been said.
 
     Raises:
         NotWorthKeeping: says why.
@@ -78,6 +86,8 @@ def decide(
         one for one, how in related if how == "covered"
     ]
     untrue = [one for one, how in related if how == "contradicts"]
+    if why := _outdated(candidate, untrue, gone):
+        raise NotWorthKeeping(why)
     if known and not untrue:
         return (_touched(candidate, known[0]),)
     said_again = [one for one, how in related if how in {"same", "covered", "covers", "reworded"}]
@@ -90,6 +100,20 @@ def decide(
         _saved(candidate, replaces, importance),
         *(_linked(candidate, one, "contradicts", CONTRADICTED) for one in untrue),
     )
+
+
+def _outdated(
+    candidate: Candidate, untrue: Sequence[Neighbour], gone: Sequence[Neighbour]
+) -> str | None:
+    """Return why what was said a while ago does not hold any more, or None."""
+    said_at = candidate.said_at
+    if said_at is None:
+        return None
+    if newer := next((one for one in untrue if one.since > said_at), None):
+        return f"It was said before {newer.memory_id}, which says otherwise and holds."
+    if any(_relation(candidate, one) in {"same", "covered", "reworded"} for one in gone):
+        return "It was forgotten, or something newer took its place, after it had been said."
+    return None
 
 
 def correct(
@@ -134,6 +158,7 @@ def _saved(candidate: Candidate, replaces: tuple[Replaced, ...], importance: flo
         source=candidate.source,
         run_id=candidate.run_id,
         replaces=replaces,
+        valid_from=candidate.said_at,
     )
 
 

@@ -63,6 +63,8 @@ class Looked:
     """What an earlier try stored."""
     tail: Tail = field(default_factory=Tail)
     neighbours: list[Neighbour] = field(default_factory=list)
+    gone: list[Neighbour] = field(default_factory=list)
+    """What was forgotten or replaced since the candidate was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Keeper:
         """
 
         def decide(looked: Looked) -> tuple[MemoryEvent, ...]:
-            return gate.decide(candidate, looked.neighbours, heard)
+            return gate.decide(candidate, looked.neighbours, heard, looked.gone)
 
         return await self._keep(place, candidate, origin, decide, ids_of_person)
 
@@ -186,6 +188,13 @@ class Keeper:
         ]
         nearest = await asyncio.to_thread(_nearest, candidate, found)
         looked.neighbours = await self._measured(candidate, nearest)
+        if candidate.said_at is not None:
+            went = [
+                *looked.tail.left(projected),
+                *await self.known.gone(place, candidate, ids_of_person, candidate.said_at),
+            ]
+            beside = [one for one in went if one.is_beside(candidate, ids_of_person)]
+            looked.gone = await self._measured(candidate, beside)
         return looked
 
     async def _read(self, place: Place, origin: Origin, position: int) -> Looked:
@@ -225,7 +234,14 @@ class Keeper:
                     pairs = zip(mine, vector, strict=True)
                     cosines[one.memory_id] = sum(a * b for a, b in pairs)
         return [
-            Neighbour(one.memory_id, one.kind, one.text, one.importance, cosines.get(one.memory_id))
+            Neighbour(
+                one.memory_id,
+                one.kind,
+                one.text,
+                one.importance,
+                cosines.get(one.memory_id),
+                one.since,
+            )
             for one in found
         ]
 

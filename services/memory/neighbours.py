@@ -38,6 +38,8 @@ class Statement:
     scope: Scope
     person: str | None
     conversation: str | None
+    since: int = 0
+    """When it began to be true, UTC microseconds."""
 
     def is_beside(self, candidate: Candidate, ids: Sequence[str]) -> bool:
         """Tell whether it is remembered for the same people as the candidate.
@@ -68,6 +70,12 @@ class Known(Protocol):
         self, place: Place, candidate: Candidate, ids: Sequence[str]
     ) -> Sequence[Statement]:
         """Return valid memories that may be about the same, nearest first."""
+        ...
+
+    async def gone(
+        self, place: Place, candidate: Candidate, ids: Sequence[str], since: int
+    ) -> Sequence[Statement]:
+        """Return what was forgotten or replaced after `since`, UTC microseconds."""
         ...
 
     async def texts(self, place: Place, memory_ids: Sequence[str]) -> Sequence[str]:
@@ -110,6 +118,22 @@ class Projected:
             )
         return [statement for one in found if one.agent == place.agent and (statement := _of(one))]
 
+    async def gone(
+        self, place: Place, candidate: Candidate, ids: Sequence[str], since: int
+    ) -> Sequence[Statement]:
+        """Return what went since then; see the port."""
+        async with reading(self._pool, place.tenant) as conn:
+            found = await memories.gone(
+                conn,
+                place.tenant,
+                place.agent,
+                scope=candidate.scope,
+                persons=ids,
+                conversation=candidate.conversation,
+                since=since,
+            )
+        return [statement for one in found if (statement := _of(one))]
+
     async def texts(self, place: Place, memory_ids: Sequence[str]) -> Sequence[str]:
         """Return what these memories say; see the port."""
         async with reading(self._pool, place.tenant) as conn:
@@ -131,6 +155,7 @@ def _of(memory: Memory) -> Statement | None:
         memory.scope,
         memory.person,
         memory.conversation,
+        memory.valid_from,
     )
 
 
@@ -155,11 +180,16 @@ class Tail:
                         event.scope,
                         event.person,
                         event.conversation,
+                        event.valid_from or recorded.envelope.at,
                     )
             case MemoryForgotten(memory_id=memory_id):
                 self.gone.add(memory_id)
             case _:
                 pass
+
+    def left(self, projected: Sequence[Statement]) -> list[Statement]:
+        """Return what went, of the newest and of what the read model has."""
+        return [one for one in (*self.saved.values(), *projected) if one.memory_id in self.gone]
 
     def over(self, projected: Sequence[Statement]) -> list[Statement]:
         """Return what is valid of the newest and of what the read model has."""

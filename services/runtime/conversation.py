@@ -35,6 +35,7 @@ from schemas.channel import (
 from services.runtime import chronicle, persistence
 from services.runtime.chronicle import Checkpoint
 from services.runtime.event_log import Recorded
+from services.runtime.naming import called
 from services.runtime.persistence import Unsaved
 
 SEEN: Final = 1_000  # message ids remembered, so that a platform's repetition is not a new message
@@ -214,7 +215,9 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
             return _add(state, recorded, "assistant", "", text, keep)
         case FileSent(name=name, caption=caption):
             state = _effect(state, id_, answers=True)
-            return _add(state, recorded, "user", f"[you sent the file {name}] ", caption, keep)
+            return _add(
+                state, recorded, "user", f"[you sent the file {called(name)}] ", caption, keep
+            )
         case ReactionAdded(emoji=emoji):
             state = _effect(state, id_, answers=True)
             return _add(state, recorded, "user", "[you reacted with] ", emoji, keep)
@@ -284,9 +287,9 @@ def _receive(
         return state
     id_, at = recorded.envelope.id, recorded.envelope.at
     trigger = Trigger(id=id_, at=at, message_id=message.message_id, person=message.author)
-    state = _add(state, recorded, "user", f"[{message.author.name}] ", message.text, keep)
+    state = _add(state, recorded, "user", f"[{called(message.author.name)}] ", message.text, keep)
     for attachment in message.attachments:
-        label = f"[{message.author.name} attached {attachment.name}] "
+        label = f"[{called(message.author.name)} attached {called(attachment.name)}] "
         state = _add(state, recorded, "user", label, attachment.body, keep)
     another = state.speaker is not None and state.speaker.id != message.author.id
     return replace(

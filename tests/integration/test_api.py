@@ -411,6 +411,7 @@ async def test_the_documentation_is_valid_and_whole(portal):
         for method, operation in item.items()
     }
     conversation = "/api/v1/agents/{agent}/conversations/{conversation}"
+    documents = "/api/v1/agents/{agent}/documents"
     assert {
         "get /",
         "get /healthz",
@@ -428,6 +429,10 @@ async def test_the_documentation_is_valid_and_whole(portal):
         "post /api/v1/session",
         "get /api/v1/dead",
         "post /api/v1/dead/{ref}/retry",
+        f"get {documents}",
+        f"post {documents}",
+        f"get {documents}/{{document}}",
+        f"post {documents}/{{document}}/forget",
     } == set(operations)
     for name, operation in operations.items():
         assert operation["summary"], name

@@ -9,6 +9,9 @@ from projections import passages
 from schemas.base import RunId
 from services.branch.document_tools import DOCUMENT_TOOLS, NOTHING
 from services.branch.scope import Scope
+from services.memory.keeping import Keeper
+from services.memory.neighbours import Projected
+from services.memory.people import People
 from services.runtime.database import reading
 from tests.support.portal import shared_portal  # noqa: F401 - found by name
 from tests.support.servers import until
@@ -113,6 +116,12 @@ async def test_a_poisoned_document_is_shown_to_a_model_as_somebody_elses_words(p
         turn=None,
         pool=process.pool,
         writer=process.writer("branch"),
+        fork=await process.conversations.newest(portal.subject("poison")),
+        system="",
+        conversations=process.conversations,
+        people=People(process.log),
+        keeper=Keeper(process.writer("branch"), Projected(process.pool)),
+        bodies=process.bodies,
     )
     (tool,) = DOCUMENT_TOOLS
     output = await tool.run(scope, "key", tool.arguments(query="vault code", limit=1))

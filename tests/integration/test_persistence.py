@@ -189,3 +189,26 @@ async def test_what_was_said_in_one_conversation_is_known_in_another(new_portal)
         await stream.until("branch_concluded")
         await stream.until("settled")
         assert "Heron" not in str([event.data for event in stream.heard])
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_looked_at_late_does_not_undo_what_was_said_since(new_portal):
+    portal = await new_portal(
+        PENSTOCK_PERSISTENCE_ENABLED="true", PENSTOCK_PERSISTENCE_MESSAGES="2"
+    )
+    log = portal.process.log
+    memory = matching("default", "main", entity="memory")
+
+    async def saved():
+        return [r.event.text async for r in log.read(memory) if isinstance(r.event, MemorySaved)]
+
+    async def looked():
+        channel = log.read(str(portal.subject("lounge")))
+        return [r.event async for r in channel if isinstance(r.event, BranchConcluded)]
+
+    await portal.settled("lounge", "By the way, our release day is Thursday.")
+    await portal.settled("office", "remember that our release day is Friday")
+    await until(saved)
+    await portal.settled("lounge", "thanks")
+    await until(looked, timeout_s=60)
+    assert await saved() == ["Our release day is Friday"]

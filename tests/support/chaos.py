@@ -94,10 +94,15 @@ def _task(messages):
     )
 
 
+def fact(token: str) -> str:
+    """Return what a branch is to remember: new to the gate, however much it is like the others."""
+    return f"Visitor {token} has a yellow badge."
+
+
 def _branch(messages):
     token = _task(messages)
     if not any(m["role"] == "tool" for m in messages):
-        return Answer(tool_calls=(_call("memory_save", content=f"remember {token}"),))
+        return Answer(tool_calls=(_call("memory_save", content=fact(token)),))
     return Answer(text=f"thought {token}")
 
 
@@ -250,7 +255,7 @@ class Tally:
 
     def _of_room(self, room: str, tokens: Sequence[str]) -> Iterator[str]:
         delegated = [token for token in tokens if token[0] in "bw"]
-        thought = {f"remember {token}": None for token in tokens if token[0] == "b"}
+        thought = {fact(token): None for token in tokens if token[0] == "b"}
         yield from _not_once("{} was acknowledged", tokens, self.acks)
         yield from _not_once("the result of {} was told", delegated, self.dones)
         yield from _not_once("{!r} is in memory", thought, self.memories)

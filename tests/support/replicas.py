@@ -270,6 +270,9 @@ class NothingProjected:
     async def near(self, place, candidate, ids) -> list:
         return []
 
+    async def gone(self, place, candidate, ids, since) -> list:
+        return []
+
     async def texts(self, place, memory_ids) -> list[str]:
         return []
 

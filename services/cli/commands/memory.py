@@ -16,9 +16,12 @@ from services.cli.people import login
 from services.errors import Rejected
 from services.memory.gate import Candidate
 from services.memory.keeping import Origin
+from services.memory.meaning import meaning
 from services.runtime import ids
+from services.runtime.clock import SystemClock
 from services.runtime.database import reading
 from services.runtime.memory import DEFAULT_IMPORTANCE, statement
+from services.runtime.process import embedder
 from services.runtime.text import clean
 
 
@@ -91,7 +94,8 @@ async def save(options: Save) -> int:
 
 async def recall(options: Recall) -> int:
     """Print what matches, best first."""
-    here = Installation(options)
+    here, query = Installation(options), clean(options.query)
+    asked = await meaning(embedder(here.config, SystemClock()), query)
     async with (
         opened(here, options.agent) as long_term,
         reading(long_term.pool, here.tenant) as conn,
@@ -100,7 +104,8 @@ async def recall(options: Recall) -> int:
             conn,
             here.tenant,
             options.agent,
-            clean(options.query),
+            query,
+            meaning=asked,
             kind=options.kind,
             everyone=True,
             limit=options.limit,

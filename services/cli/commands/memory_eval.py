@@ -63,7 +63,7 @@ async def evaluate(options: Evaluate) -> int:
             }
         )
         return OK
-    print(f"{output.plural(memories, 'memory')}, {output.plural(queries, 'query')}\n")
+    print(f"Memories: {memories:,}, queries: {queries:,}\n")
     _print(found_by, options.k)
     if reason:
         print(f"\nVectors were not tried: {reason}")

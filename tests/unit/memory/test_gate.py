@@ -253,3 +253,22 @@ def test_a_correction_leaves_nothing_behind_that_says_what_was_wrong():
         ("again", "correction"),
         ("right", "duplicate"),
     }
+
+
+FRIDAY = "Our release day is Friday."
+
+
+def test_what_was_said_before_something_newer_does_not_undo_it():
+    newer = known(FRIDAY, since=20)
+    with pytest.raises(NotWorthKeeping, match="before old"):
+        decide(candidate(said_at=10), [newer])
+    assert replaced(decide(candidate(said_at=30), [newer])) == {("old", "contradiction")}
+    assert replaced(decide(candidate(), [newer])) == {("old", "contradiction")}
+
+
+def test_what_was_forgotten_after_it_had_been_said_stays_forgotten():
+    for text in (DAY, "our release day is thursday"):
+        with pytest.raises(NotWorthKeeping, match="forgotten"):
+            decide(candidate(said_at=10), [], gone=[known(text)])
+    (event,) = decide(candidate("We deploy on Mondays.", said_at=10), [], gone=[known()])
+    assert (event.text, event.valid_from) == ("We deploy on Mondays.", 10)

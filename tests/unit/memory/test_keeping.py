@@ -36,11 +36,30 @@ class ReadModel:
         return self.seq
 
     async def near(self, place, candidate, ids):
+        went = self._went(0)
+        return [one for one in self._saved() if one.memory_id not in went]
+
+    async def gone(self, place, candidate, ids, since):
+        went = self._went(since)
+        return [one for one in self._saved() if one.memory_id in went]
+
+    def _saved(self):
         saved = [one for one in self.log.events[: self.seq] if isinstance(one.event, MemorySaved)]
         return [
             Statement(e.memory_id, e.kind, e.text, e.importance, e.scope, e.person, e.conversation)
             for e in (one.event for one in saved)
         ]
+
+    def _went(self, since):
+        went = set()
+        for recorded in self.log.events[: self.seq]:
+            if recorded.envelope.at <= since:
+                continue
+            if isinstance(recorded.event, MemorySaved):
+                went |= {one.memory_id for one in recorded.event.replaces}
+            elif isinstance(recorded.event, MemoryForgotten):
+                went.add(recorded.event.memory_id)
+        return went
 
     async def texts(self, place, memory_ids):
         return []
@@ -262,3 +281,24 @@ async def test_a_retry_knows_its_event_by_its_id(bench):
     (recorded,) = bench.log.events
     assert recorded.envelope.id == keeping.ids.derived("saved", "k")
     assert recorded.envelope.id != EventId("k")
+
+
+@pytest.mark.parametrize("is_projected", [False, True])
+@pytest.mark.parametrize("how", ["replaced", "forgotten"])
+async def test_what_was_said_before_it_was_forgotten_or_replaced_is_not_saved_again(
+    bench, how, is_projected
+):
+    said_at = bench.keeper.writer.clock.now() - 1
+    await bench.save(DAY, "first")
+    if how == "replaced":
+        await bench.save(FRIDAY, "second")
+    else:
+        gone = MemoryForgotten(memory_id=MemoryId("m-first"))
+        await bench.log.append(memory_subject(PLACE), bench.keeper.writer.seal(gone))
+    bench.known.seq = len(bench.log.events) if is_projected else 0
+    before = len(bench.events)
+    with pytest.raises(NotWorthKeeping):
+        await bench.save(DAY, "late", said_at=said_at)
+    assert len(bench.events) == before
+    kept = await bench.save(DAY, "anew")  # somebody says it now
+    assert isinstance(kept.event, MemorySaved)

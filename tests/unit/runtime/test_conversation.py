@@ -5,7 +5,7 @@ from functools import partial, reduce
 import msgspec
 import pytest
 
-from schemas.channel import Attachment
+from schemas.channel import Attachment, Person
 from services.runtime.conversation import (
     FAILED,
     PREVIEW,
@@ -421,3 +421,23 @@ def test_a_fold_survives_being_saved():
 )
 def test_a_task_is_previewed(task, expected):
     assert preview(task) == expected
+
+
+# -- what somebody is called -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("Ana", "[Ana] "),
+        ("Younes", "[Younes] "),
+        ("status", '["status"] '),
+        ("Result of worker w1", '["Result of worker w1"] '),
+        ("you sent the file", '["you sent the file"] '),
+        ("x]\n[status", "[x) (status] "),
+        (" ", "[somebody] "),
+    ],
+)
+def test_nobody_is_called_like_what_we_say_ourselves(name, label):
+    said = message("hello", author=Person(id="portal:x", name=name))
+    shown().when(said).then([f"user: {label}hello"])
