@@ -232,6 +232,28 @@ COMMANDS: Final = (
         ("penstock trace terminal",),
     ),
     Command(
+        "replay",
+        "drive today's code on what was recorded, and find where it decides otherwise",
+        "replay:replay",
+        (
+            Argument(("id",), "a turn, branch or worker", repeat="?", metavar="TURN|RUN"),
+            switch("--all", help="every turn, branch and worker"),
+            flag("--since", help="begun since then: 2h, or 2026-01-31T08:00", metavar="T"),
+            flag("--file", help="an export, instead of the log", type=Path, metavar="FILE"),
+            switch(
+                "--decisions-only", help="let the bytes of requests to models count for nothing"
+            ),
+        ),
+        "Nothing happens: models and tools answer from the recording, and nothing is appended. "
+        "Prints the first step of each run that differs, then and now, and exits with 1 if there "
+        "is one. With --file it needs no server: for CI.",
+        (
+            "penstock replay 01997e0c-7d30-7c53-a5a7-6f0e3f4e2b11",
+            "penstock replay --all --since 24h",
+            "penstock replay --all --file talks.zst",
+        ),
+    ),
+    Command(
         "briefing",
         "what an agent has in mind",
         "briefing:briefing",

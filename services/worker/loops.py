@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from projections import runs
-from services.runtime.process import Process
+from services.runtime.config import Config
+from services.runtime.process import Process, thresholds
 from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
 from services.runtime.run_service import RunParts
@@ -16,6 +17,21 @@ from services.worker.service import Workers
 from services.worker.tools import WorkerScope
 
 FAILURES = 3  # model calls in a row that may fail, retries and fallbacks included in each
+
+
+def profile(config: Config) -> Profile:
+    """Return how workers behave."""
+    settings = config.worker
+    return Profile(
+        kind="worker",
+        max_calls=settings.segment_turns * settings.segments,
+        guard=thresholds(config.guard.worker),
+        segment_calls=settings.segment_turns,
+        total_s=settings.timeout_s,
+        text_ends=False,
+        nudges=settings.tool_nudges,
+        failures=FAILURES,
+    )
 
 
 def build(process: Process) -> Mapping[str, Loop]:
@@ -36,16 +52,7 @@ def build(process: Process) -> Mapping[str, Loop]:
             equipment=replace(process.equipment, step_s=settings.inactivity_timeout_s),
             conversations=process.conversations,
             agents=process.agents,
-            profile=Profile(
-                kind="worker",
-                max_calls=settings.segment_turns * settings.segments,
-                guard=process.thresholds(config.guard.worker),
-                segment_calls=settings.segment_turns,
-                total_s=settings.timeout_s,
-                text_ends=False,
-                nudges=settings.tool_nudges,
-                failures=FAILURES,
-            ),
+            profile=profile(config),
             default_model=process.choice.model,
         ),
         scope_of,

@@ -12,7 +12,18 @@ import uvloop
 
 from tests.bench.figures import Figure, table
 
-NAMES = ("log", "fold", "journal", "startup", "rebuild", "talk", "recall", "ingest")
+NAMES = (
+    "log",
+    "fold",
+    "journal",
+    "startup",
+    "rebuild",
+    "talk",
+    "recall",
+    "ingest",
+    "replay",
+    "transfer",
+)
 
 
 def main() -> int:
