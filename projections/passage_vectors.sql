@@ -26,16 +26,17 @@ WHERE seq >= %(after)s
 ORDER BY seq LIMIT %(limit)s;
 
 -- name: add
+-- Limits keep the planner, before there are statistics, from reading the tables for every page.
 WITH changed AS (
 INSERT INTO passage_vectors (model, tenant, agent, sha256, vector)
 SELECT %(model)s, tenant, agent, encode(new.sha256, 'hex'), e.vector
 FROM unnest(%(tenants)s::text[], %(agents)s::text[], %(hashes)s::bytea[])
-         AS new (tenant, agent, sha256)
-JOIN embeddings AS e ON e.model = %(model)s AND e.sha256 = new.sha256
-WHERE EXISTS (
-    SELECT FROM passages AS p
-    WHERE p.tenant = new.tenant AND p.agent = new.agent AND p.sha256 = encode(new.sha256, 'hex')
-)
+         AS new (tenant, agent, sha256),
+     LATERAL (SELECT vector FROM embeddings
+              WHERE model = %(model)s AND sha256 = new.sha256 LIMIT 1) AS e,
+     LATERAL (SELECT FROM passages AS p
+              WHERE p.tenant = new.tenant AND p.agent = new.agent
+                AND p.sha256 = encode(new.sha256, 'hex') LIMIT 1) AS there
 ON CONFLICT DO NOTHING
 RETURNING model, tenant, agent, 'agent' AS scope, 'passage' AS kind, 1 AS change
 )

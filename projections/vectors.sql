@@ -82,6 +82,7 @@ GROUP BY model, tenant, agent, scope, kind
 ON CONFLICT (model, tenant, agent, scope, kind) DO UPDATE SET number = c.number + excluded.number
 
 -- name: add
+-- Limits keep the planner, before there are statistics, from reading the tables for every page.
 WITH changed AS (
 INSERT INTO vectors (
     model, tenant, item_id, agent, kind, scope, person, conversation, saved_at, vector
@@ -89,9 +90,11 @@ INSERT INTO vectors (
 SELECT %(model)s, m.tenant, m.memory_id, m.agent, m.kind, m.scope, m.person, m.conversation,
        m.saved_at, e.vector
 FROM unnest(%(tenants)s::text[], %(ids)s::text[], %(hashes)s::bytea[])
-         AS new (tenant, memory_id, sha256)
-JOIN memories AS m USING (tenant, memory_id)
-JOIN embeddings AS e ON e.model = %(model)s AND e.sha256 = new.sha256
+         AS new (tenant, memory_id, sha256),
+     LATERAL (SELECT * FROM memories
+              WHERE tenant = new.tenant AND memory_id = new.memory_id LIMIT 1) AS m,
+     LATERAL (SELECT vector FROM embeddings
+              WHERE model = %(model)s AND sha256 = new.sha256 LIMIT 1) AS e
 WHERE m.replaced_by IS NULL AND m.forgotten_at IS NULL
 ON CONFLICT DO NOTHING
 RETURNING model, tenant, agent, scope, kind, 1 AS change
