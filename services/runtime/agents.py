@@ -2,14 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from schemas.base import AgentId
 from schemas.config import AgentDefined, AgentRetired
 from schemas.subjects import Subject
-from services.errors import Rejected
+from services.errors import Rejected, Transient
 from services.runtime import ids
+from services.runtime.clock import Clock, SystemClock
 from services.runtime.event_log import EventLog
 from services.runtime.writer import Writer
+
+FRESH_S: Final = 2.0  # how long what was read is taken for the newest
 
 
 class UnknownAgent(Rejected):
@@ -33,18 +37,21 @@ def config_subject(tenant: str) -> str:
 
 
 class Agents:
-    """Reads the configuration as far as it goes at each question; it is short and cached."""
+    """Reads the configuration as it grows; what was read is kept, and looked at again soon."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, clock: Clock | None = None) -> None:
         self._log = log
+        self._clock = clock or SystemClock()
         self._known: dict[str, dict[str, Agent]] = {}
         self._read: dict[str, int] = {}
+        self._read_at: dict[str, float] = {}
         self._reading = asyncio.Lock()
 
     async def of(self, tenant: str) -> list[Agent]:
         """Return the tenant's agents, by id."""
         async with self._reading:
             agents = self._known.setdefault(tenant, {})
+            asked_at = self._clock.monotonic()
             after = self._read.get(tenant, 0)
             async for recorded in self._log.read(config_subject(tenant), after=after):
                 self._read[tenant] = recorded.seq
@@ -55,18 +62,25 @@ class Agents:
                         agents.pop(id_, None)
                     case _:
                         pass
+            self._read_at[tenant] = asked_at
             return [agents[id_] for id_ in sorted(agents)]
 
     async def get(self, tenant: str, agent: str) -> Agent:
-        """Return one agent, from what is known when that suffices.
+        """Return one agent as it was defined at most `FRESH_S` ago; as last seen with the log away.
 
         Raises:
             UnknownAgent: names those that there are.
         """
         known = self._known.get(tenant, {}).get(agent)
-        if known is not None:
+        age = self._clock.monotonic() - self._read_at.get(tenant, 0.0)
+        if known is not None and age < FRESH_S:
             return known
-        there = await self.of(tenant)
+        try:
+            there = await self.of(tenant)
+        except Transient:
+            if known is None:
+                raise
+            return known
         for candidate in there:
             if candidate.id == agent:
                 return candidate

@@ -202,7 +202,7 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
             pool=pool,
             embedder=embedder(config, clock),
             conversations=Conversations(event_log, snapshots, keep=config.channel.history_entries),
-            agents=Agents(event_log),
+            agents=Agents(event_log, clock),
             equipment=Equipment(
                 bodies=bodies,
                 model=router,

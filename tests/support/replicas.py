@@ -167,7 +167,7 @@ class Replica:
             stopping=asyncio.Event(),
         )
         self.stopping = equipment.stopping
-        agents = Agents(self.log)
+        agents = Agents(self.log, shared.clock)
 
         def parts(kind, profile, conversations=self.conversations):
             return RunParts(

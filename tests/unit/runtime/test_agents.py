@@ -6,7 +6,15 @@ import pytest
 
 from schemas.base import AgentId
 from schemas.config import AgentRetired
-from services.runtime.agents import Agent, Agents, UnknownAgent, config_subject, define
+from services.errors import LogUnavailable
+from services.runtime.agents import (
+    FRESH_S,
+    Agent,
+    Agents,
+    UnknownAgent,
+    config_subject,
+    define,
+)
 from services.runtime.writer import Writer
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_log import FakeLog
@@ -70,6 +78,39 @@ async def test_an_agent_that_was_defined_after_the_first_question_is_found(log, 
         await agents.get("acme", "atlas")
     await define(writer, ATLAS)
     assert await agents.get("acme", "atlas") == ATLAS
+
+
+async def test_a_process_that_knows_an_agent_sees_soon_that_it_has_changed(log, writer):
+    clock = FakeClock()
+    agents = Agents(log, clock)
+    await define(writer, BOB)
+    assert await agents.get("acme", "bob") == BOB
+    renamed = Agent("acme", "bob", "Robert")
+    await define(writer, renamed)
+    assert await agents.get("acme", "bob") == BOB
+    await clock.sleep(FRESH_S)
+    assert await agents.get("acme", "bob") == renamed
+    await retire(writer, "bob")
+    await clock.sleep(FRESH_S)
+    with pytest.raises(UnknownAgent):
+        await agents.get("acme", "bob")
+
+
+async def test_while_the_log_is_away_an_agent_is_as_it_was_last_seen(log, writer, monkeypatch):
+    clock = FakeClock()
+    agents = Agents(log, clock)
+    await define(writer, BOB)
+    await agents.get("acme", "bob")
+
+    async def away(*_, **__):
+        raise LogUnavailable
+        yield
+
+    monkeypatch.setattr(log, "read", away)
+    await clock.sleep(FRESH_S)
+    assert await agents.get("acme", "bob") == BOB
+    with pytest.raises(LogUnavailable):
+        await agents.get("acme", "atlas")
 
 
 async def test_tenants_do_not_share_agents(log, writer):
