@@ -27,6 +27,7 @@ from schemas.channel import (
     MessageReceived,
     ReactionAdded,
     ReplySent,
+    ResultDelivered,
     RetryRequested,
     TurnCompleted,
     TurnFailed,
@@ -149,6 +150,8 @@ def _said(event: ChannelEvent) -> Row | None:
                 "reply_to": event.reply_to,
                 "turn_id": event.turn_id,
             }
+        case ResultDelivered():
+            return {"role": "agent", "text": event.text}
         case FileSent():
             return {
                 "role": "file",

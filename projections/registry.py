@@ -9,7 +9,16 @@ from typing import Final, Protocol
 
 from psycopg import sql
 
-from projections import agents, archive, conversations, dead_letters, memories, positions, runs
+from projections import (
+    agents,
+    archive,
+    conversations,
+    dead_letters,
+    jobs,
+    memories,
+    positions,
+    runs,
+)
 from projections._recorded import Recorded
 from projections._sql import Conn
 from projections._statement import Statement, Target, fold
@@ -85,6 +94,7 @@ PROJECTIONS: Final = (
     _of(memories),
     _of(agents),
     _of(dead_letters),
+    _of(jobs),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
 

@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from schemas import channel, config, dead, memory, run
+from schemas import channel, config, dead, memory, run, schedule
 from schemas.base import Event
 from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
@@ -13,9 +13,12 @@ from schemas.dead import DeadEvent
 from schemas.envelope import Envelope
 from schemas.memory import MemoryEvent
 from schemas.run import RunEvent
+from schemas.schedule import ScheduleEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
-AnyEvent: TypeAlias = ChannelEvent | RunEvent | MemoryEvent | ConfigEvent | DeadEvent
+AnyEvent: TypeAlias = (
+    ChannelEvent | RunEvent | MemoryEvent | ConfigEvent | DeadEvent | ScheduleEvent
+)
 
 MODULES: Final[dict[ModuleType, Any]] = {
     channel: ChannelEvent,
@@ -23,6 +26,7 @@ MODULES: Final[dict[ModuleType, Any]] = {
     memory: MemoryEvent,
     config: ConfigEvent,
     dead: DeadEvent,
+    schedule: ScheduleEvent,
 }
 """Each module of events to its union, in the order of the catalogue."""
 

@@ -3,7 +3,7 @@
 Subject:  evt.{tenant}.{agent}.{adapter}.{conversation}.channel._
 Order:    the conversation's own; at most one turn is open at any point of it
 Writer:   adapters and api (messages, retries), services.channel (turns and their effects),
-          services.branch and services.worker (what came back)
+          services.branch and services.worker (what came back), services.scheduler (results of jobs)
 """
 
 from typing import Literal, TypeAlias
@@ -50,6 +50,8 @@ class TurnStarted(Event, tag="turn_started"):
 
     turn_id: RunId
     owner: str
+    occurrence: EventId | None = None
+    """The occurrence of a job that the turn is for; None where people talk."""
 
 
 class TurnResumed(Event, tag="turn_resumed"):
@@ -175,6 +177,15 @@ class RetryRequested(Event, tag="retry_requested"):
     turn_id: RunId
 
 
+class ResultDelivered(Event, tag="result_delivered"):
+    """A job of the agent had something to say here; adapters deliver it as they do replies."""
+
+    job: str
+    """Name of the job."""
+    occurrence: EventId
+    text: Content
+
+
 ChannelEvent: TypeAlias = (
     MessageReceived
     | TurnStarted
@@ -192,5 +203,6 @@ ChannelEvent: TypeAlias = (
     | TurnCompleted
     | TurnFailed
     | RetryRequested
+    | ResultDelivered
 )
 CHANNEL_EVENTS: Decoder[ChannelEvent] = Decoder(ChannelEvent)

@@ -113,7 +113,7 @@ COMMANDS: Final = (
             Argument(
                 ("names",),
                 "services to run in this process",
-                choices=("projector", "channel", "branch", "worker", "api"),
+                choices=("projector", "channel", "branch", "worker", "scheduler", "api"),
                 metavar="NAME",
                 repeat="+",
             ),

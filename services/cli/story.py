@@ -28,6 +28,7 @@ from schemas.channel import (
     MessageReceived,
     ReactionAdded,
     ReplySent,
+    ResultDelivered,
     RetryRequested,
     TurnCompleted,
     TurnFailed,
@@ -53,11 +54,13 @@ from schemas.run import (
     ToolCalled,
     ToolReturned,
 )
+from schemas.schedule import OccurrenceFired
 from services.cli.gist import gist, shown
 from services.runtime.event_log import Recorded
 
 Kind: TypeAlias = Literal[
     "message",
+    "job",
     "turn",
     "branch",
     "worker",
@@ -76,6 +79,7 @@ Kind: TypeAlias = Literal[
 
 EFFECTS: Final[dict[type[Event], Kind]] = {
     ReplySent: "reply",
+    ResultDelivered: "reply",
     FileSent: "file",
     ReactionAdded: "reaction",
     InputRouted: "input",
@@ -153,6 +157,9 @@ class Story:
             self._channel(event, recorded)
         elif isinstance(event, RunEvent):
             self._run(event, recorded)
+        elif isinstance(event, OccurrenceFired):
+            node = self._hang(None, _node("job", recorded, _other(recorded)))
+            self._led_to[recorded.envelope.id] = node
         else:
             self._hang(self._cause(recorded), _node("other", recorded, _other(recorded)))
 
@@ -181,6 +188,8 @@ class Story:
                 self._begin("worker", event, recorded, event.parent or recorded.envelope.turn)
             case BranchConcluded() | WorkerConcluded() | WorkerReported():
                 self._result(event, recorded)
+            case ResultDelivered():
+                self._hang(self._cause(recorded), _node("reply", recorded, gist(event, 400)))
             case ReplySent() | FileSent() | ReactionAdded() | InputRouted() | CancelRequested():
                 self._effect(event, recorded)
 

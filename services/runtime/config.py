@@ -38,6 +38,15 @@ class ChannelSettings(Struct, frozen=True, kw_only=True):
             "worker. Telling a result needs fewer than answering a person.",
         ),
     ] = 3
+    job_turns: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="Model calls in one turn of a job's run. Nobody waits and nobody can be "
+            "asked, so it may take more steps than a talk; its time limit ends it anyway.",
+        ),
+    ] = 10
     retrigger_debounce_ms: Annotated[
         int,
         Meta(
@@ -206,6 +215,37 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
             description="Characters of a status line that the conversation is shown. One line.",
         ),
     ] = 256
+
+
+class SchedulerSettings(Struct, frozen=True, kw_only=True):
+    """The scheduler, which says when jobs are due."""
+
+    zone: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="IANA time zone of jobs that name none, such as `Europe/Berlin`. UTC has "
+            "no summer time, so nothing about it surprises.",
+        ),
+    ] = "UTC"
+    concurrency: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Occurrences recorded at once. Enough to fill the log's pipe when "
+            "thousands of jobs are due in the same second.",
+        ),
+    ] = 64
+    alive_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=300,
+            description="Seconds between two marks that a scheduler runs. After an outage, `why` "
+            "knows its beginning this precisely.",
+        ),
+    ] = 15.0
 
 
 class GuardThresholds(Struct, frozen=True, kw_only=True):
@@ -588,6 +628,7 @@ class Config(Struct, frozen=True, kw_only=True):
     channel: ChannelSettings = ChannelSettings()
     branch: BranchSettings = BranchSettings()
     worker: WorkerSettings = WorkerSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
     guard: GuardSettings = GuardSettings()
     models: ModelSettings = ModelSettings()
     sandbox: SandboxSettings = SandboxSettings()

@@ -153,8 +153,12 @@ def _key(subject: str, keep: int) -> str:
 
 
 async def history(conversation: Conversation, bodies: BodyStore) -> tuple[Message, ...]:
-    """Return the history as messages. What was shown once reads the same for ever after."""
-    return tuple([await _message(entry, bodies) for entry in conversation.entries])
+    """Return the history as messages. What was shown once reads the same for ever after.
+
+    Of a job's conversation it is that of one occurrence: each begins afresh.
+    """
+    shown = [it for it in conversation.entries if it.occurrence == conversation.focus]
+    return tuple([await _message(entry, bodies) for entry in shown])
 
 
 async def _message(entry: Entry, bodies: BodyStore) -> Message:

@@ -12,7 +12,7 @@ from services.errors import Rejected
 from services.runtime.process import Process
 from services.runtime.supervisor import Loop
 
-SERVICES: Final = ("projector", "channel", "branch", "worker", "api")
+SERVICES: Final = ("projector", "channel", "branch", "worker", "scheduler", "api")
 
 
 class UnknownService(Rejected):

@@ -42,4 +42,5 @@ def test_names_are_for_ever():
         "memories",
         "agents",
         "dead_letters",
+        "jobs",
     )
