@@ -8,13 +8,13 @@ Rebuild:  any time
 """
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from projections._recorded import Recorded, place
 from projections._sql import Conn, load, rows
-from projections._statement import Merge, Row, Statement
+from projections._statement import Insert, Merge, Row, Statement
 from schemas.base import EventId, Outcome
 from schemas.channel import TurnStarted
 from schemas.schedule import (
@@ -34,7 +34,7 @@ from schemas.schedule import (
 NAME = "jobs"  # key of our position in projection_positions: never rename
 VERSION = 1
 SQL = load("jobs.sql")
-TABLES = ("jobs", "occurrences")
+TABLES = ("jobs", "occurrences", "job_changes")
 MOST: Final = 10_000_000
 
 JOBS = Merge(
@@ -46,13 +46,14 @@ JOBS = Merge(
 OCCURRENCES = Merge(
     "occurrences",
     key=("tenant", "agent", "job", "occurrence"),
-    first=("seq", "due_at", "recorded_at", "state", "manual", "attempt", "started_at"),
+    first=("seq", "due_at", "recorded_at", "actor", "state", "manual", "attempt", "started_at"),
     last=(
         *("reason", "because", "down_from_at", "down_to_at", "policy", "stands_for", "retry_of"),
         *("ended_at", "outcome", "end_reason", "delivered_at", "delivered_to", "refused"),
     ),
 )
-TARGETS = (JOBS, OCCURRENCES)
+CHANGES = Insert(SQL["add_changes"], key=("tenant", "seq"))
+TARGETS = (JOBS, OCCURRENCES, CHANGES)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +82,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     due_at: int
     recorded_at: int
+    actor: str
     state: Literal["fired", "skipped", "missed"]
     manual: bool
     attempt: int
@@ -109,6 +111,8 @@ def project(recorded: Recorded) -> Iterator[Statement]:
     where: Row = {"tenant": tenant, "agent": agent or "", "job": job or ""}
     if isinstance(event, JobDefined | JobPaused | JobResumed | JobDeleted):
         yield Statement(JOBS, {**where, **_standing(event), **_changed(recorded)})
+        change = {"seq": recorded.seq, "envelope": msgspec.json.decode(recorded.body)}
+        yield Statement(CHANGES, {**where, **change})
         return
     row = _occurrence(event, recorded)
     if row is not None:
@@ -149,7 +153,8 @@ def _occurrence(
     recorded: Recorded,
 ) -> Row | None:
     id_, at = recorded.envelope.id, recorded.envelope.at
-    row: Row = {"occurrence": id_, "seq": recorded.seq, "recorded_at": at}
+    actor = recorded.envelope.actor
+    row: Row = {"occurrence": id_, "seq": recorded.seq, "recorded_at": at, "actor": actor}
     match event:
         case OccurrenceFired():
             row |= {"state": "fired", "due_at": event.due_at, "manual": event.manual}
@@ -172,6 +177,14 @@ def _occurrence(
             return {"occurrence": occurrence, "delivered_at": at, "delivered_to": delivered_to}
         case DeliveryRefused(occurrence=occurrence, reason=reason):
             return {"occurrence": occurrence, "refused": reason}
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `job_changes`: an event that defined, paused, resumed or deleted a job."""
+
+    seq: int
+    envelope: dict[str, Any]
+    """As it is stored in the log."""
 
 
 async def listing(
@@ -219,3 +232,9 @@ async def occurrences(  # noqa: PLR0913 - a window of one job's
         "limit": limit,
     }
     return await rows(conn, Occurrence, SQL["occurrences"], parameters)
+
+
+async def changes(conn: Conn, tenant: str, agent: str, job: str) -> list[Change]:
+    """Return what defined the job, oldest first."""
+    parameters = {"tenant": tenant, "agent": agent, "job": job}
+    return await rows(conn, Change, SQL["changes"], parameters)

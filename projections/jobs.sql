@@ -24,6 +24,7 @@ CREATE TABLE occurrences (
     seq          bigint,
     due_at       bigint,
     recorded_at  bigint,
+    actor        text,
     state        text,                      -- fired, skipped or missed
     manual       boolean,
     attempt      bigint,
@@ -44,8 +45,28 @@ CREATE TABLE occurrences (
     PRIMARY KEY (tenant, agent, job, occurrence)
 );
 
+CREATE TABLE job_changes (
+    tenant   text   NOT NULL,
+    seq      bigint NOT NULL,
+    agent    text   NOT NULL,
+    job      text   NOT NULL,
+    envelope jsonb  NOT NULL,               -- the event that changed it
+    PRIMARY KEY (tenant, seq)
+);
+
 -- name: index
+CREATE INDEX ON job_changes (tenant, agent, job, seq);
 CREATE INDEX ON occurrences (tenant, agent, job, due_at);
+
+-- name: add_changes
+INSERT INTO job_changes
+SELECT * FROM json_populate_recordset(NULL::job_changes, %(rows)s::json)
+ON CONFLICT DO NOTHING;
+
+-- name: changes
+SELECT seq, envelope FROM job_changes
+WHERE tenant = %(tenant)s AND agent = %(agent)s AND job = %(job)s
+ORDER BY seq;
 
 -- name: listing
 SELECT j.agent, j.job, j.definition,
@@ -71,7 +92,7 @@ WHERE j.tenant = %(tenant)s AND j.definition IS NOT NULL
 ORDER BY j.agent, j.job;
 
 -- name: occurrences
-SELECT occurrence, seq, due_at, recorded_at, state, coalesce(manual, false) AS manual,
+SELECT occurrence, seq, due_at, recorded_at, coalesce(actor, '') AS actor, state, coalesce(manual, false) AS manual,
        coalesce(attempt, 1) AS attempt, started_at, reason, because, down_from_at, down_to_at,
        policy, stands_for, retry_of, ended_at, outcome, end_reason, delivered_at, delivered_to,
        refused

@@ -27,6 +27,7 @@ from services.runtime.sandbox import Limits, Result
 from services.runtime.sandbox.workspace import Workspace
 from services.runtime.tool import Tool
 from services.runtime.writer import Writer
+from services.scheduler.delivery import TYPES as RESULTS, Deliveries as Results
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
 from tests.support.builders import BRANCH, CONVERSATION, TURN, WORKER, message
@@ -176,6 +177,9 @@ class Replica:
             parts("worker", WORKER), lambda tenant, agent: WorkerScope(shared.sandbox)
         )
         self.workers.replica = self
+        self.results = Results(
+            Writer(self.log, shared.clock, "scheduler"), shared.bodies, agents, self.stopping
+        )
 
     async def reach(self, point: Point) -> None:
         """Come to a point, and perhaps not further."""
@@ -201,6 +205,7 @@ class Replica:
             "branch_control": (cancels, self.branches.handle_cancel),
             "worker": (self.workers.request_types, self.workers.handle),
             "worker_control": (cancels, self.workers.handle_cancel),
+            "scheduler_delivery": (RESULTS, self.results.handle),
         }
 
 
