@@ -210,6 +210,20 @@ async def one(conn: Conn, conversation: Subject) -> Conversation | None:
     return found[0] if found else None
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where something was said."""
+
+    agent: str
+    adapter: str
+    conversation: str
+
+
+async def find(conn: Conn, tenant: str, ref: str) -> Place | None:
+    """Return where a person's message is, by its own id, its event's, or the beginning of that."""
+    found = await rows(conn, Place, SQL["find"], {"tenant": tenant, "ref": ref})
+    return found[0] if found else None
+
+
 async def messages(
     conn: Conn, conversation: Subject, *, after: int = 0, limit: int = 50
 ) -> list[Message]:

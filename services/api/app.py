@@ -15,7 +15,16 @@ from services.api.entrance import Entrance
 from services.api.faults import ErrorBody, answer_to
 from services.api.metrics import Meter
 from services.api.options import ApiOptions, access_token
-from services.api.routes import agents, conversations, files, health, messages, page, stream
+from services.api.routes import (
+    agents,
+    conversations,
+    files,
+    health,
+    jobs,
+    messages,
+    page,
+    stream,
+)
 from services.api.routes.scope import AnyRequest, dependencies
 from services.runtime.process import Process
 
@@ -69,7 +78,13 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
             *health.probes,
             Router(
                 BASE,
-                route_handlers=[*agents.routes, *health.routes, page.begin_session, conversation],
+                route_handlers=[
+                    *agents.routes,
+                    *jobs.routes,
+                    *health.routes,
+                    page.begin_session,
+                    conversation,
+                ],
             ),
         ],
         dependencies=dependencies(process) | {name: _giving(it) for name, it in given.items()},

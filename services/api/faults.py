@@ -9,10 +9,13 @@ import structlog
 from litestar.exceptions import HTTPException, ValidationException
 
 from services.api.door.gate import Forbidden, NotJson, Unauthorized
+from services.api.explaining import UnknownMessage
 from services.errors import LogFull, LogUnavailable, Permanent, Rejected, Transient
 from services.runtime.agents import UnknownAgent
 from services.runtime.database import DatabaseUnavailable
 from services.runtime.intake import InvalidMessage
+from services.runtime.jobs.cron import InvalidSchedule
+from services.runtime.jobs.desk import UnknownJob
 
 RETRY_S: Final = 2  # an election or a restart takes a few seconds
 
@@ -62,6 +65,9 @@ class Answer:
 FAMILIES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (UnknownAgent, 404, "unknown_agent"),
     (NotThere, 404, "not_found"),
+    (UnknownJob, 404, "unknown_job"),
+    (UnknownMessage, 404, "unknown_message"),
+    (InvalidSchedule, 422, "invalid_schedule"),
     (InvalidMessage, 422, "invalid_message"),
     (InvalidName, 422, "invalid_name"),
     (ValidationException, 422, "invalid_request"),
