@@ -18,7 +18,8 @@ from schemas.schedule import JobDefined, OccurrenceEnded
 from schemas.subjects import Subject, matching, parse
 from services.channel import job_tools
 from services.channel.preview import Preview
-from services.channel.tools import TOOLS, Scope
+from services.channel.schedule_tool import SCHEDULE
+from services.channel.tools import TOOLS, JobIndex, Scope
 from services.channel.turn import Turn
 from services.errors import Conflict, Fenced, Permanent, Transient
 from services.runtime import ids, prompts
@@ -28,6 +29,7 @@ from services.runtime.config import ChannelSettings
 from services.runtime.conversation import Conversation, Trigger, calls_for_turn
 from services.runtime.conversations import Conversations, history
 from services.runtime.event_log import Delivery, Recorded
+from services.runtime.jobs.desk import Jobs
 from services.runtime.journal import Journal
 from services.runtime.run_decider import Finish, Profile, Wait
 from services.runtime.run_loop import Context, Equipment, RunLoop
@@ -47,6 +49,7 @@ TRIGGERS: Final = frozenset(
         "occurrence_ended",  # what is queued behind it may begin
     }
 )
+TURN_TOOLS: Final = (*TOOLS, SCHEDULE)  # appended to, never inserted into
 APOLOGY: Final = (
     "I could not answer this: {reason}. Nothing is lost; it is on the dead-letter list and can be "
     "tried again."
@@ -82,6 +85,8 @@ class Parts:
     statuses: Statuses
     workspace: "WorkspaceOf"
     default_model: str
+    jobs: Jobs
+    job_index: JobIndex
 
 
 class WorkspaceOf(Protocol):
@@ -236,7 +241,7 @@ class Channel:
             self._profile(turn.state),
             self._equipment(turn.state),
             model=(job and job.model) or agent.model or self._with.default_model,
-            tools=job_tools.JOB_TOOLS if job else TOOLS,
+            tools=job_tools.JOB_TOOLS if job else TURN_TOOLS,
             scope=self._scope(turn),
             context=context,
             on_delta=preview.feed,
@@ -364,6 +369,8 @@ class Channel:
             workspace=self._with.workspace(subject.tenant, subject.agent or ""),
             max_branches=self._with.settings.max_branches,
             max_workers=self._with.settings.max_workers,
+            jobs=self._with.jobs,
+            job_index=self._with.job_index,
         )
 
     # -- ending ------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import mimetypes
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from msgspec import Meta, Struct
 
@@ -21,6 +21,7 @@ from services.channel.turn import Turn
 from services.errors import Rejected
 from services.runtime import ids
 from services.runtime.bodies import BodyStore, content
+from services.runtime.jobs.desk import Jobs
 from services.runtime.sandbox.workspace import Workspace
 from services.runtime.text import clean
 from services.runtime.tool import Tool, ToolOutput
@@ -37,6 +38,20 @@ class Scope:
     workspace: Workspace
     max_branches: int
     max_workers: int
+    jobs: Jobs | None = None
+    job_index: "JobIndex | None" = None
+
+
+class JobIndex(Protocol):
+    """Where the agent's jobs are listed."""
+
+    async def lines(self, tenant: str, agent: str) -> list[str]:
+        """Return a line for each.
+
+        Raises:
+            DatabaseUnavailable: they cannot be had now.
+        """
+        ...
 
 
 class Reply(Struct, frozen=True):

@@ -362,8 +362,7 @@ COMMANDS: Final = (
         "otherwise. What cannot be honoured is refused with the reason.",
         (
             'penstock job create inbox --every 30m --prompt "check the inbox"',
-            'penstock job create digest --cron "0 9 * * mon-fri" --zone Europe/Berlin '
-            '--prompt "sum up what happened yesterday"',
+            'penstock job create digest --cron "0 9 * * mon-fri" --prompt "sum up the news"',
         ),
     ),
     Command(

@@ -20,6 +20,7 @@ from services.runtime.consumer import settle
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Append, Delivery, EventLog, Handler, Recorded
 from services.runtime.intake import Intake
+from services.runtime.jobs.desk import Jobs
 from services.runtime.model import Model, ModelAnswer, ModelRequest, OnDelta
 from services.runtime.run_loop import Equipment
 from services.runtime.run_service import RunParts
@@ -170,6 +171,13 @@ class Replica:
                 statuses=NoStatuses(),
                 workspace=lambda tenant, agent: shared.sandbox.files,
                 default_model="scripted/one",
+                jobs=Jobs(
+                    Writer(self.log, shared.clock, "channel"),
+                    shared.bodies,
+                    self.conversations,
+                    agents,
+                ),
+                job_index=NoJobs(),
             )
         )
         self.branches = Branches(parts("branch", BRANCH), pool=None)
@@ -214,6 +222,13 @@ class NoStatuses:
 
     async def of(self, tenant: str, run_ids: list[str]) -> dict[str, str]:
         return {}
+
+
+class NoJobs:
+    """There are none."""
+
+    async def lines(self, tenant: str, agent: str) -> list[str]:
+        return []
 
 
 class MortalWorkers(Workers):
