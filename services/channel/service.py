@@ -55,6 +55,7 @@ APOLOGY: Final = (
     "tried again."
 )
 
+MOST_TURNS: Final = 20  # of one run of a job, which would otherwise go in circles for all its time
 LEAST_S: Final = 0.001  # what a run that is out of time still gets, to end
 
 log = structlog.get_logger()
@@ -220,6 +221,11 @@ class Channel:
             reason = journal.state.failure.detail if journal.state.failure else "it kept failing"
             await self._give_up(turn, handled, reason, attempt - 1)
             return
+        if (occurrence := turn.state.occurrence(turn.check().occurrence)) is not None:
+            if occurrence.turns > MOST_TURNS:
+                reason = f"it came to no outcome in {MOST_TURNS} turns"
+                await self._give_up(turn, await self._handled(turn, journal), reason, attempt)
+                return
         if journal.state.context is None:
             await self._settle_down(turn)
         triggers: list[Trigger] = []

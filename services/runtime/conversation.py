@@ -119,6 +119,7 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """It need not wait for an earlier one."""
     started_at: Microseconds = 0
     """When its first turn started; 0 before."""
+    turns: int = 0
 
 
 class JobStanding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -346,7 +347,9 @@ def _begun(state: Conversation, occurrence: EventId | None, at: int) -> Conversa
     if state.job is None:
         return state
     begun = tuple(
-        replace(it, started_at=it.started_at or at) if it.id == occurrence else it
+        replace(it, started_at=it.started_at or at, turns=it.turns + 1)
+        if it.id == occurrence
+        else it
         for it in state.job.open
     )
     return replace(state, job=replace(state.job, open=begun))

@@ -37,8 +37,18 @@ class Named(Options):
 
     name: str
     agent: str = "main"
+
+
+class Stop(Named):
+    """Arguments of `job pause` and `job delete`."""
+
     reason: str = ""
-    limit: int = 20
+
+
+class Show(Named):
+    """Arguments of `job show`."""
+
+    limit: int = 50
 
 
 class Listing(Options):
@@ -93,7 +103,7 @@ async def edit(options: Define) -> int:
     return await _do(options, lambda at, desk: desk.edit(at, asked, By(actor())), "Changed")
 
 
-async def pause(options: Named) -> int:
+async def pause(options: Stop) -> int:
     """Stop a job until it is resumed."""
     return await _do(
         options, lambda at, desk: desk.pause(at, By(actor()), options.reason), "Paused"
@@ -105,7 +115,7 @@ async def resume(options: Named) -> int:
     return await _do(options, lambda at, desk: desk.resume(at, By(actor())), "Resumed")
 
 
-async def delete(options: Named) -> int:
+async def delete(options: Stop) -> int:
     """End a job."""
     return await _do(
         options, lambda at, desk: desk.delete(at, By(actor()), options.reason), "Deleted"
@@ -206,7 +216,7 @@ def _next(job: Job, now: int) -> str:
     return "-" if due is None else output.when(due)
 
 
-async def show(options: Named) -> int:
+async def show(options: Show) -> int:
     """Print a job and its newest occurrences."""
     here = Installation(options)
     async with here.pool() as pool, reading(pool, here.tenant) as conn:

@@ -29,9 +29,10 @@ T = TypeVar("T")
 class JobRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A job as it is asked for; what is left out is usual, or stays as it was."""
 
-    prompt: Annotated[
-        str | None, Meta(min_length=1, description="What each run is to do, on its own feet.")
-    ] = None
+    prompt: (
+        Annotated[str, Meta(min_length=1, description="What each run is to do, on its own feet.")]
+        | None
+    ) = None
     cron: Annotated[
         str | None,
         Meta(description="Five fields: minute, hour, day, month, weekday; or @daily and the like."),
@@ -66,20 +67,24 @@ class JobRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     ] = None
     timeout: Annotated[str | None, Meta(description="Longest run: `10m`.")] = None
     inactivity: Annotated[str | None, Meta(description="Longest step of a run: `10m`.")] = None
-    retries: Annotated[int | None, Meta(ge=0, le=MOST_RETRIES)] = None
+    retries: Annotated[int, Meta(ge=0, le=MOST_RETRIES)] | None = None
     retry_delay: Annotated[str | None, Meta(description="Pause before it is tried again.")] = None
-    breaker_failures: Annotated[
-        int | None, Meta(ge=1, le=100, description="Failures in a row that hold the job back.")
-    ] = None
+    breaker_failures: (
+        Annotated[int, Meta(ge=1, le=100, description="Failures in a row that hold it back.")]
+        | None
+    ) = None
     breaker_cooldown: Annotated[str | None, Meta(description="How long: `1h`.")] = None
     deliver_to: Annotated[
         str | None,
         Meta(description="Conversation for the results, `adapter/conversation`; `none`: nowhere."),
     ] = None
-    model: Annotated[
-        str | None,
-        Meta(pattern=r"^([A-Za-z0-9_.-]+/\S+|none)$", description="`provider/name`; `none`."),
-    ] = None
+    model: (
+        Annotated[
+            str,
+            Meta(pattern=r"^([A-Za-z0-9_.-]+/\S+|none)$", description="`provider/name`; `none`."),
+        ]
+        | None
+    ) = None
 
 
 def named(job: str) -> str:

@@ -29,6 +29,13 @@ _LIST: Final = re.compile(
     r"|what is scheduled[\s?.!]*",
     re.IGNORECASE,
 )
+_ELSE: Final = re.compile(
+    r"(?:remember|memori[sz]e|keep in mind|note|don'?t forget|do not forget|forget|save to memory"
+    r"|take note|make a note|i|we|you|he|she|they|it|there|this|that|our|my|the|what|when|where|who"
+    r"|why|how|which)\b",
+    re.IGNORECASE,
+)
+"""How a sentence begins that only tells of something regular, or asks."""
 _ACTIONS: Final = {"unpause": "resume", "remove": "delete"}
 NAME_WORDS: Final = 4
 LONGEST: Final = 2_000  # characters; longer texts are no such sentence
@@ -44,6 +51,8 @@ def parse(text: str) -> Schedule | None:
     if found := _STEER.fullmatch(text):
         action = found["action"].lower()
         return Schedule(_ACTIONS.get(action, action), {"job": found["name"]})
+    if _ELSE.match(text) or text.rstrip().endswith("?"):
+        return None
     for pattern in _SCHEDULE:
         found = pattern.fullmatch(text)
         when = schedule_of(found["when"]) if found else None

@@ -99,7 +99,10 @@ def decide(transcript: Transcript, offered: Collection[str]) -> Step:
     if not transcript.fresh:
         return _after(transcript, offered)
     plan = Plan(offered)
-    for entry in transcript.fresh:
+    fresh = transcript.fresh
+    if "set_outcome" in offered:  # a run of a job says nothing of its own before its end
+        fresh = tuple(entry for entry in fresh if isinstance(entry, Result)) or fresh
+    for entry in fresh:
         match entry:
             case Said(text=text, author=author):
                 _answer(plan, parse(text), author, transcript.running)

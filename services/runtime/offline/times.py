@@ -29,7 +29,7 @@ _WHEN: Final = (
     rf"|(?:on weekends|every weekend)|(?:every|each|on) (?:{_DAY})s?)"
     rf"(?:,? (?:{_TIME}))?"
 )
-_ZONE: Final = r"(?: in (?P<city>[A-Z][\w/]+(?: [A-Z]\w+)?)(?: time)?)?"
+_ZONE: Final = r"(?: in (?P<city>(?-i:[A-Z][\w/]+(?: [A-Z]\w+)?))(?: time)?)?"
 WHEN: Final = rf"(?:{_WHEN}){_ZONE}"
 _FOUND: Final = re.compile(WHEN, re.IGNORECASE)
 _USUAL: Final = {"every evening": 18, "each evening": 18}  # hours; 9 for everything else

@@ -189,6 +189,21 @@ async def test_runs_that_are_allowed_together_do_not_see_each_other(work):
     assert sorted(work.told) == ["one", "other"]
 
 
+async def test_a_run_that_goes_in_circles_is_given_up(work):
+    def brain(request):
+        if request.kind == "worker":
+            return does(calls("set_status", status="dug", kind="outcome", outcome="succeeded"))
+        if request.messages[-1].role == "tool":
+            return says("I wait.")
+        return does(calls("spawn_worker", task="dig"))
+
+    work.shared.model.brain = brain
+    await work.fire()
+    assert work.ends == [("failed", "")]
+    assert work.told == ["The job digest failed: it came to no outcome in 20 turns."]
+    assert len(work.events(TurnStarted)) == 21
+
+
 async def test_a_run_that_fails_says_so(work):
     await work.fire(ModelRefused("the key is wrong"))
     assert work.ends == [("failed", "")]
