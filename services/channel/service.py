@@ -221,11 +221,11 @@ class Channel:
             reason = journal.state.failure.detail if journal.state.failure else "it kept failing"
             await self._give_up(turn, handled, reason, attempt - 1)
             return
-        if (occurrence := turn.state.occurrence(turn.check().occurrence)) is not None:
-            if occurrence.turns > MOST_TURNS:
-                reason = f"it came to no outcome in {MOST_TURNS} turns"
-                await self._give_up(turn, await self._handled(turn, journal), reason, attempt)
-                return
+        occurrence = turn.state.occurrence(turn.check().occurrence)
+        if occurrence is not None and occurrence.turns > MOST_TURNS:
+            reason = f"it came to no outcome in {MOST_TURNS} turns"
+            await self._give_up(turn, await self._handled(turn, journal), reason, attempt)
+            return
         if journal.state.context is None:
             await self._settle_down(turn)
         triggers: list[Trigger] = []

@@ -51,6 +51,7 @@ class Scheduler:
         self._stopping = stopping
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._moved = asyncio.Event()
+        self._loaded = asyncio.Event()
         self._down = Down()
         self._seen_at = 0
 
@@ -77,6 +78,7 @@ class Scheduler:
         after = int(mark) if mark is not None and mark.isdigit() else 0
         self._down, self._seen_at = Down(after, now), now
         self.board.plan_all(now=now)
+        self._loaded.set()
 
     async def run_once(self) -> None:
         """Record everything that is due now, of all jobs; what cannot be stored is tried again."""
@@ -90,7 +92,10 @@ class Scheduler:
             self._seen_at = self._writer.clock.now()  # waiting for the log is not being away
 
     async def mark(self) -> None:
-        """Say every so often that a scheduler runs."""
+        """Say every so often that a scheduler runs, once we know when one last did."""
+        waiting = {asyncio.create_task(it.wait()) for it in (self._loaded, self._stopping)}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await end(*waiting)
         while not self._stopping.is_set():
             await self._marks.save(ALIVE, b"%d" % self._writer.clock.now())
             with suppress(TimeoutError):
