@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 import msgspec
+from psycopg.rows import tuple_row
 
 from projections._recorded import Recorded, place
 from projections._sql import Conn, load, rows
@@ -75,7 +76,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Occurrences that have not ended."""
 
 
-class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
+class Occurrence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of `occurrences`."""
 
     occurrence: EventId
@@ -179,6 +180,10 @@ def _occurrence(
             return {"occurrence": occurrence, "refused": reason}
 
 
+class Listed(Occurrence, frozen=True, kw_only=True, array_like=True, gc=False):
+    """The same, read from the columns in their order."""
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `job_changes`: an event that defined, paused, resumed or deleted a job."""
 
@@ -232,6 +237,23 @@ async def occurrences(  # noqa: PLR0913 - a window of one job's
         "limit": limit,
     }
     return await rows(conn, Occurrence, SQL["occurrences"], parameters)
+
+
+async def recorded_since(
+    conn: Conn, tenant: str, agent: str, job: str, *, after: int, until: int
+) -> list[Listed]:
+    """Return all occurrences of a window, for programs: a month of minutes at once."""
+    parameters: dict[str, object] = {
+        "tenant": tenant,
+        "agent": agent,
+        "job": job,
+        "after": after,
+        "until": until,
+        "limit": MOST,
+    }
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(SQL["occurrences"], parameters)
+        return msgspec.convert(await cursor.fetchall(), list[Listed])
 
 
 async def changes(conn: Conn, tenant: str, agent: str, job: str) -> list[Change]:

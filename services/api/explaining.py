@@ -107,7 +107,7 @@ class Explaining:
         self, subject: Subject, after: int, until: int
     ) -> tuple[tuple[Segment, ...], list[Happened]]:
         changes: list[Recorded] = []
-        rows: list[jobs.Occurrence] = []
+        rows: list[jobs.Listed] = []
         position = 0
         agent, job = subject.agent or "", subject.conversation or ""
         try:
@@ -115,7 +115,7 @@ class Explaining:
                 known = (await positions.listing(conn)).get(jobs.NAME)
             async with reading(self.pool, self.tenant) as conn:
                 stored = await jobs.changes(conn, self.tenant, agent, job)
-                rows = await jobs.occurrences(
+                rows = await jobs.recorded_since(
                     conn, self.tenant, agent, job, after=after - BEFORE, until=until
                 )
         except Transient:

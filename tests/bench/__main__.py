@@ -12,7 +12,7 @@ import uvloop
 
 from tests.bench.figures import Figure, table
 
-NAMES = ("log", "fold", "journal", "startup", "rebuild", "talk")
+NAMES = ("log", "fold", "journal", "startup", "rebuild", "talk", "schedule")
 
 
 def main() -> int:

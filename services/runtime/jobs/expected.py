@@ -6,6 +6,7 @@ is paused or deleted its times are still named, as held by the event that did it
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Literal
 
 from schemas.base import EventId
@@ -91,12 +92,19 @@ def extend(segments: tuple[Segment, ...], recorded: Recorded) -> tuple[Segment, 
 
 def expected(segments: Iterable[Segment], after: int, until: int) -> Iterator[Expected]:
     """Yield the times due with `after` < time <= `until`, ascending, held ones included."""
+    for segment, due in expected_dues(segments, after, until):
+        yield Expected(due, segment)
+
+
+def expected_dues(
+    segments: Iterable[Segment], after: int, until: int
+) -> Iterator[tuple[Segment, int]]:
+    """Yield the same as plain pairs, for windows with many."""
     for segment in segments:
         begin = max(after, segment.after)
         end = until if segment.until is None else min(until, segment.until)
         if begin < end:
-            for due in dues(segment.definition.schedule, begin, end):
-                yield Expected(due, segment)
+            yield from zip(repeat(segment), dues(segment.definition.schedule, begin, end))
 
 
 def following(segments: tuple[Segment, ...], after: int) -> Iterator[Expected]:

@@ -1,6 +1,7 @@
 """What is recorded of a job's occurrences: from rows of the read model, then from the log. Pure."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -19,7 +20,7 @@ from schemas.schedule import (
 from services.runtime.event_log import Recorded
 
 
-class Happened(msgspec.Struct, frozen=True, kw_only=True):
+class Happened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One occurrence and what became of it; times in UTC microseconds."""
 
     occurrence: EventId
@@ -84,7 +85,7 @@ class Ledger:
 
     def all(self) -> list[Happened]:
         """Return them in the order in which they were due."""
-        return sorted(self._by_id.values(), key=lambda it: (it.due_at, it.seq))
+        return sorted(self._by_id.values(), key=attrgetter("due_at", "seq"))
 
 
 def _happened(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import count
 from typing import Final
 
 from schemas.schedule import Schedule
@@ -65,10 +66,11 @@ def dues(schedule: Schedule, after: int, until: int | None = None) -> Iterator[i
         until = after + FAR
     if schedule.end_at is not None:
         until = min(until, schedule.end_at)
+    always = schedule.active_from is None
     for due in _all(schedule, after):
         if due > until:
             return
-        if is_active(schedule, due):
+        if always or is_active(schedule, due):
             yield due
 
 
@@ -84,6 +86,8 @@ def _all(schedule: Schedule, after: int) -> Iterator[int]:
 def _every(schedule: Schedule, step: int, after: int) -> Iterator[int]:
     anchor = schedule.anchor_at or 0
     due = anchor if after < anchor else anchor + ((after - anchor) // step + 1) * step
+    if schedule.active_from is None:
+        yield from count(due, step)
     while True:
         yield due
         following = due + step

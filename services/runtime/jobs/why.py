@@ -5,6 +5,7 @@ cause of every difference. There are no budgets or quotas yet, so neither is eve
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
@@ -13,11 +14,12 @@ import msgspec
 
 from schemas.base import EventId, Outcome
 from services.runtime.jobs.civil import MINUTE, SECOND, civil, zone_of
-from services.runtime.jobs.expected import Expected, Segment, expected
+from services.runtime.jobs.expected import Expected, Segment, expected_dues
 from services.runtime.jobs.job import FAILURES
 from services.runtime.jobs.ledger import Happened
 from services.runtime.jobs.schedule import dues, is_active
 
+TENTH: Final = SECOND // 10
 Verdict: TypeAlias = Literal[
     "ran", "failed", "running", "skipped", "missed", "paused", "deleted", "waiting", "unrecorded"
 ]
@@ -27,7 +29,7 @@ GAPS: Final[frozenset[Verdict]] = frozenset({"missed", "unrecorded"})
 """Those that nobody decided."""
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One time at which the job was due or ran; times in UTC microseconds."""
 
     due_at: int
@@ -68,12 +70,17 @@ class _Reasons:
     """Finds the words for one job."""
 
     def __init__(self, segments: Sequence[Segment], rows: Sequence[Happened], now: int) -> None:
-        self._rows = {row.occurrence: row for row in rows}
+        self._all = rows
+        self._said: dict[tuple[object, ...], str] = {}
         self._events = {segment.event: segment for segment in segments}
         self._now = now
         self._made_up = [row for row in rows if row.state == "fired" and row.stands_for]
         name = segments[-1].definition.schedule.zone if segments else "UTC"
         self._zone = zone_of(name)
+
+    @cached_property
+    def _rows(self) -> dict[EventId, Happened]:
+        return {row.occurrence: row for row in self._all}
 
     def line(self, due: int, found: Happened | None, held: Segment | None, grace_s: float) -> Line:
         if found is not None:
@@ -125,6 +132,8 @@ class _Reasons:
         return "skipped", why, it.because
 
     def _run(self, it: Happened) -> tuple[Verdict, str, EventId | None]:
+        if it.outcome == "succeeded" and not it.stands_for and it.by_schedule:
+            return "ran", self._well(it), None
         parts = []
         if it.manual:
             parts.append(f"run now by {it.actor}")
@@ -152,6 +161,22 @@ class _Reasons:
         elif it.refused:
             parts.append(f"could not be told: {it.refused}")
         return verdict, "; ".join(parts), it.retry_of
+
+    def _well(self, it: Happened) -> str:
+        """Return what is said of most runs: they are many, and much the same."""
+        late = it.recorded_at - it.due_at
+        took = (it.ended_at or it.recorded_at) - (it.started_at or it.recorded_at)
+        key = (late // SECOND, took // TENTH, it.delivered_to, it.refused, it.end_reason)
+        said = self._said.get(key)
+        if said is None:
+            parts = [f"{span(late)} late"] if late > SECOND else []
+            parts += [f"succeeded after {span(took)}", *([it.end_reason] if it.end_reason else [])]
+            if it.delivered_to:
+                parts.append(f"told {it.delivered_to}")
+            elif it.refused:
+                parts.append(f"could not be told: {it.refused}")
+            said = self._said[key] = "; ".join(parts)
+        return said
 
     def _missed(self, it: Happened) -> str:
         if it.reason == "late":
@@ -186,10 +211,10 @@ def explain(  # noqa: PLR0913 - a job, what is recorded of it, and a window
     reasons = _Reasons(segments, rows, now)
     recorded = {row.due_at: row for row in rows if row.by_schedule}
     lines = []
-    for it in expected(segments, after, min(until, now)):
-        found = recorded.pop(it.due_at, None)
-        held = it.segment if it.held else None
-        lines.append(reasons.line(it.due_at, found, held, it.segment.definition.grace_s))
+    for segment, due in expected_dues(segments, after, min(until, now)):
+        found = recorded.pop(due, None)
+        held = segment if segment.standing != "active" else None
+        lines.append(reasons.line(due, found, held, segment.definition.grace_s))
     beside = [row for row in rows if not row.by_schedule] + list(recorded.values())
     lines += [
         reasons.line(row.due_at, row, None, 0.0) for row in beside if after < row.due_at <= until
