@@ -3,11 +3,16 @@
 import heapq
 from collections.abc import Iterator
 
+import structlog
+
 from schemas.subjects import matching, parse
 from services.runtime.event_log import Recorded
+from services.runtime.jobs.cron import InvalidSchedule
 from services.runtime.jobs.decider import Down, Wait, decide
 from services.runtime.jobs.desk import ADAPTER
 from services.runtime.jobs.job import Job, evolve
+
+log = structlog.get_logger()
 
 PATTERN = matching(adapter=ADAPTER, entity="channel")
 
@@ -36,10 +41,18 @@ class Board:
         self._jobs[recorded.subject] = evolve(self.job(recorded.subject), recorded)
 
     def plan(self, subject: str, *, now: int) -> None:
-        """Work out when to look at a job, from how it stands."""
-        step = decide(self.job(subject), now=now, down=Down())
-        wake = step.until if isinstance(step, Wait) else now
-        self.set(subject, wake)
+        """Work out when to look at a job, from how it stands.
+
+        One that cannot be honoured here (an import may bring any definition, and the time zones of
+        machines differ) is not looked at: the others must go on.
+        """
+        try:
+            step = decide(self.job(subject), now=now, down=Down())
+        except InvalidSchedule as error:
+            log.warning("job.not_honoured", job=subject, reason=str(error))
+            self.set(subject, None)
+            return
+        self.set(subject, step.until if isinstance(step, Wait) else now)
 
     def set(self, subject: str, wake: int | None) -> None:
         """Look at a job at this time; None for not before something happens."""

@@ -396,6 +396,7 @@ async def test_the_documentation_is_valid_and_whole(portal):
         for method, operation in item.items()
     }
     conversation = "/api/v1/agents/{agent}/conversations/{conversation}"
+    job = "/api/v1/agents/{agent}/jobs/{job}"
     assert {
         "get /",
         "get /healthz",
@@ -411,6 +412,12 @@ async def test_the_documentation_is_valid_and_whole(portal):
         f"get {conversation}/files/{{seq}}",
         "get /api/v1/status",
         "post /api/v1/session",
+        "get /api/v1/agents/{agent}/jobs",
+        *(f"{method} {job}" for method in ("get", "put", "patch", "delete")),
+        f"post {job}/{{doing}}",
+        f"get {job}/why",
+        "get /api/v1/why/missed",
+        "get /api/v1/why/{ref}",
     } == set(operations)
     for name, operation in operations.items():
         assert operation["summary"], name

@@ -158,7 +158,7 @@ def test_read_models_can_be_checked_and_rebuilt(penstock):
     checked = penstock.run("rebuild", "--check", "--json")
     assert checked.code == 0, checked.out
     assert {each["name"]: each["different"] for each in checked.document} == dict.fromkeys(
-        ["archive", "conversations", "runs", "memories", "agents", "dead_letters"], 0
+        ["archive", "conversations", "runs", "memories", "agents", "dead_letters", "jobs"], 0
     )
     assert penstock.run("rebuild", "memories").code == 0
     assert penstock.run("rebuild").code == 2

@@ -97,8 +97,8 @@ def named(job: str) -> str:
         encode(job)
     except InvalidToken as error:
         raise InvalidSchedule(f"a job cannot be named like this: {error}") from error
-    if not job.isprintable() or "/" in job or job != job.strip():
-        raise InvalidSchedule("a job's name has only visible characters and no slash")
+    if not job.isprintable() or set("/[]") & set(job) or job != job.strip():
+        raise InvalidSchedule("a job's name has only visible characters, no slash and no brackets")
     return job
 
 

@@ -90,7 +90,7 @@ def test_what_cannot_be_honoured_is_refused(said, reason):
     assert reason in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", " x", "tab\there", "x" * 65])
+@pytest.mark.parametrize("name", ["", "a/b", "a] b", " x", "tab\there", "x" * 65])
 def test_a_name_that_no_subject_can_hold_is_refused(name):
     with pytest.raises(InvalidSchedule):
         named(name)

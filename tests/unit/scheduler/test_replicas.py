@@ -11,10 +11,12 @@ from structlog.testing import capture_logs
 from schemas.base import AgentId
 from schemas.config import AgentDefined
 from schemas.schedule import (
+    JobDefined,
     OccurrenceEnded,
     OccurrenceFired,
     OccurrenceMissed,
     OccurrenceSkipped,
+    Schedule,
 )
 from services.errors import LogUnavailable, Rejected
 from services.runtime.agents import Agents, config_subject
@@ -113,13 +115,16 @@ class World:
         return [
             r.event
             for r in self.log.events
-            if isinstance(r.event, RECORDS) and not getattr(r.event, "manual", False)
+            if r.subject == str(JOB)
+            and isinstance(r.event, RECORDS)
+            and not getattr(r.event, "manual", False)
         ]
 
     def assert_recorded_is_expected(self) -> None:
+        events = [it for it in self.log.events if it.subject == str(JOB)]
         recorded = [it.due_at for it in self.records() if getattr(it, "attempt", 1) == 1]
         until = max([self.clock.now(), *recorded])
-        due = [it.due_at for it in expected(timeline(self.log.events), 0, until) if not it.held]
+        due = [it.due_at for it in expected(timeline(events), 0, until) if not it.held]
         assert recorded == due
 
 
@@ -292,3 +297,36 @@ async def test_a_change_by_a_slow_clock_does_not_hold_for_what_is_recorded():
     await world.jobs(off_s=-5).edit(JOB, JobRequest(every="1h"), By("person:ana"))
     await world.look()
     world.assert_recorded_is_expected()
+
+
+async def test_a_job_that_cannot_be_honoured_here_does_not_stop_the_others():
+    world = World()
+    await world.define(every="1m")
+    broken = JobDefined(
+        schedule=Schedule(cron="0 9 * * *", zone="Mars/Olympus"), prompt="x", effective_at=1
+    )
+    writer = Writer(world.log, world.clock, "import")
+    await world.log.append(str(JOB._replace(conversation="broken")), writer.seal(broken))
+    await world.start("one")
+    world.clock.advance(61)
+    await world.look()
+    world.assert_recorded_is_expected()
+    assert [type(it) for it in world.records()] == [OccurrenceFired]
+
+
+async def test_a_scheduler_that_cannot_reach_the_log_for_a_minute_records_late_and_says_so():
+    world = World()
+    await world.define(every="1m", misfire="skip")
+    log = HalfLog(world.log, stores=False)
+    log.failures = 15
+    writer = Writer(log, world.clock, "one")
+    scheduler = Scheduler(writer, world.marks, SchedulerSettings(), asyncio.Event())
+    await scheduler.load()
+    world.running["one"] = scheduler
+    for _ in range(120):
+        await world.look()
+        world.clock.advance(1)
+    await world.look()
+    world.assert_recorded_is_expected()
+    first = world.records()[0]
+    assert (type(first), first.reason) == (OccurrenceMissed, "late")
