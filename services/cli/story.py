@@ -54,7 +54,12 @@ from schemas.run import (
     ToolCalled,
     ToolReturned,
 )
-from schemas.schedule import OccurrenceFired
+from schemas.schedule import (
+    DeliveryRefused,
+    OccurrenceDelivered,
+    OccurrenceEnded,
+    OccurrenceFired,
+)
 from services.cli.gist import gist, shown
 from services.runtime.event_log import Recorded
 
@@ -160,6 +165,9 @@ class Story:
         elif isinstance(event, OccurrenceFired):
             node = self._hang(None, _node("job", recorded, _other(recorded)))
             self._led_to[recorded.envelope.id] = node
+        elif isinstance(event, OccurrenceEnded | OccurrenceDelivered | DeliveryRefused):
+            node = _node("note", recorded, _other(recorded))
+            self._hang(self._led_to.get(event.occurrence), node)
         else:
             self._hang(self._cause(recorded), _node("other", recorded, _other(recorded)))
 

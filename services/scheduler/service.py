@@ -30,6 +30,7 @@ LOOK_S: Final = 1.0  # longest sleep: a clock that is set forward is noticed thi
 AWAY_S: Final = 30.0  # a process that was not scheduled for this long did not run
 BATCH: Final = 200  # records of one job that are appended at once, after an outage
 AGAIN_S: Final = 1.0  # before a job is looked at again whose record could not be stored
+SOON_S: Final = 0.05  # before a job is looked at again that somebody else appended to
 
 log = structlog.get_logger()
 
@@ -131,14 +132,14 @@ class Scheduler:
             try:
                 while await self._record(subject):
                     pass
-            except Conflict:  # another replica was faster; what it appended comes by the tail
-                self._later(subject)
+            except Conflict:  # somebody was faster; what was appended comes by the tail
+                self._later(subject, SOON_S)
             except Transient as error:
                 log.warning("occurrence.not_recorded", job=subject, reason=str(error))
-                self._later(subject)
+                self._later(subject, AGAIN_S)
 
-    def _later(self, subject: str) -> None:
-        self.board.set(subject, self._writer.clock.now() + round(AGAIN_S * 1_000_000))
+    def _later(self, subject: str, seconds: float) -> None:
+        self.board.set(subject, self._writer.clock.now() + round(seconds * 1_000_000))
 
     async def _record(self, subject: str) -> bool:
         """Append what follows from how a job stands; tell whether there may be more.

@@ -299,4 +299,4 @@ def test_folding_an_event_twice_changes_nothing():
     for recorded in told:
         once = evolve(once, recorded)
         twice = evolve(evolve(twice, recorded), recorded)
-    assert once == twice
+        assert once == twice
