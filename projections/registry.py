@@ -16,6 +16,7 @@ from projections import (
     archive,
     conversations,
     dead_letters,
+    jobs,
     memories,
     passages,
     people,
@@ -104,6 +105,7 @@ PROJECTIONS: Final = (
     _of(persistence),
     _of(activity),
     _of(passages),
+    _of(jobs),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
 

@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from schemas import channel, config, cortex, dead, ingest, memory, people, run
+from schemas import channel, config, cortex, dead, ingest, memory, people, run, schedule
 from schemas.base import Event
 from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
@@ -16,6 +16,7 @@ from schemas.ingest import IngestEvent
 from schemas.memory import MemoryEvent
 from schemas.people import PeopleEvent
 from schemas.run import RunEvent
+from schemas.schedule import ScheduleEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
 AnyEvent: TypeAlias = (
@@ -27,6 +28,7 @@ AnyEvent: TypeAlias = (
     | ConfigEvent
     | DeadEvent
     | PeopleEvent
+    | ScheduleEvent
 )
 
 MODULES: Final[dict[ModuleType, Any]] = {
@@ -38,6 +40,7 @@ MODULES: Final[dict[ModuleType, Any]] = {
     config: ConfigEvent,
     dead: DeadEvent,
     people: PeopleEvent,
+    schedule: ScheduleEvent,
 }
 """Each module of events to its union, in the order of the catalogue."""
 

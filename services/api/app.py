@@ -23,6 +23,7 @@ from services.api.routes import (
     documents,
     files,
     health,
+    jobs,
     messages,
     page,
     stream,
@@ -84,6 +85,7 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
                 route_handlers=[
                     *agents.routes,
                     *dead.routes,
+                    *jobs.routes,
                     *health.routes,
                     page.begin_session,
                     conversation,

@@ -12,7 +12,7 @@ import uvloop
 
 from tests.bench.figures import Figure, table
 
-NAMES = ("log", "fold", "journal", "startup", "rebuild", "talk", "recall", "ingest")
+NAMES = ("log", "fold", "journal", "startup", "rebuild", "talk", "recall", "ingest", "schedule")
 
 
 def main() -> int:

@@ -412,6 +412,7 @@ async def test_the_documentation_is_valid_and_whole(portal):
     }
     conversation = "/api/v1/agents/{agent}/conversations/{conversation}"
     documents = "/api/v1/agents/{agent}/documents"
+    job = "/api/v1/agents/{agent}/jobs/{job}"
     assert {
         "get /",
         "get /healthz",
@@ -433,6 +434,12 @@ async def test_the_documentation_is_valid_and_whole(portal):
         f"post {documents}",
         f"get {documents}/{{document}}",
         f"post {documents}/{{document}}/forget",
+        "get /api/v1/agents/{agent}/jobs",
+        *(f"{method} {job}" for method in ("get", "put", "patch", "delete")),
+        f"post {job}/{{doing}}",
+        f"get {job}/why",
+        "get /api/v1/why/missed",
+        "get /api/v1/why/{ref}",
     } == set(operations)
     for name, operation in operations.items():
         assert operation["summary"], name

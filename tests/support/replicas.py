@@ -28,6 +28,7 @@ from services.runtime.conversation import EVERYTHING
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Append, Delivery, EventLog, Handler, Recorded
 from services.runtime.intake import Intake
+from services.runtime.jobs.desk import Jobs
 from services.runtime.model import Model, ModelAnswer, ModelRequest, OnDelta
 from services.runtime.run_loop import Equipment
 from services.runtime.run_service import RunParts
@@ -35,6 +36,7 @@ from services.runtime.sandbox import Limits, Result
 from services.runtime.sandbox.workspace import Workspace
 from services.runtime.tool import Tool
 from services.runtime.writer import Writer
+from services.scheduler.delivery import TYPES as RESULTS, Deliveries as Results
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
 from tests.support.builders import (
@@ -191,6 +193,13 @@ class Replica:
                 workspace=lambda tenant, agent: shared.sandbox.files,
                 default_model="scripted/one",
                 briefings=Briefings(self.log, shared.clock),
+                jobs=Jobs(
+                    Writer(self.log, shared.clock, "channel"),
+                    shared.bodies,
+                    self.conversations,
+                    agents,
+                ),
+                job_index=NoJobs(),
             )
         )
         self.branches = Branches(
@@ -220,6 +229,9 @@ class Replica:
             Writer(self.log, shared.clock, "compactor"), folds, shared.limits
         )
         self.compactions = Compactions(parts("compactor", COMPACTION, folds))
+        self.results = Results(
+            Writer(self.log, shared.clock, "scheduler"), shared.bodies, agents, self.stopping
+        )
 
     async def reach(self, point: Point) -> None:
         """Come to a point, and perhaps not further."""
@@ -258,6 +270,7 @@ class Replica:
             "cortex_synthesis": (SYNTHESES, self.syntheses.handle),
             "compactor": (compactor.TRIGGERS, self.compactor.handle),
             "compaction": (self.compactions.request_types, self.compactions.handle),
+            "scheduler_delivery": (RESULTS, self.results.handle),
         }
 
 
@@ -282,6 +295,13 @@ class NoStatuses:
 
     async def of(self, tenant: str, run_ids: list[str]) -> dict[str, str]:
         return {}
+
+
+class NoJobs:
+    """There are none."""
+
+    async def lines(self, tenant: str, agent: str) -> list[str]:
+        return []
 
 
 class MortalWorkers(Workers):

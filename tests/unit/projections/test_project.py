@@ -46,4 +46,5 @@ def test_names_are_for_ever():
         "persistence",
         "activity",
         "passages",
+        "jobs",
     )
