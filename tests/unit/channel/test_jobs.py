@@ -4,7 +4,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas.base import EventId
-from schemas.channel import CancelRequested, ReplySent, ResultDelivered, TurnCompleted, TurnStarted
+from schemas.channel import (
+    BranchRequested,
+    CancelRequested,
+    ReplySent,
+    ResultDelivered,
+    TurnCompleted,
+    TurnStarted,
+)
+from schemas.memory import MemorySaved
 from schemas.schedule import (
     DeliveryRefused,
     JobDefined,
@@ -18,8 +26,9 @@ from services.errors import ModelRefused
 from tests.support.builders import CONVERSATION, START, worker_concluded
 from tests.support.crashes import Scenario, at_every_point
 from tests.support.jobs import JOB
-from tests.support.replicas import Deliveries, Shared
-from tests.support.scripted_model import by_prompt, calls, does, says
+from tests.support.keeper import MARK, keeping
+from tests.support.replicas import Deliveries, Shared, nothing
+from tests.support.scripted_model import by_prompt, calls, does, says, split
 
 HERE = Target(adapter="portal", conversation="general")
 
@@ -261,6 +270,100 @@ async def test_the_target_shows_it_as_a_reply_without_disturbing_its_own_turn(wo
     assert ("assistant", "Three new messages.") in history
     assert [it.text for it in work.events(ReplySent)] == ["Yes, three."]
     assert [it.outcome for it in work.events(TurnCompleted)] == ["silent", "replied"]
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+
+SAVES = by_prompt(
+    {
+        "[job digest]": [says("", calls("branch", task="note it")), says("I wait.")],
+        "[task] note it": [does(calls("memory_save", content="The mail runs out.")), says("ok")],
+        "[result of branch": [outcome("Noted.")],
+        "]": [says("Fine.")],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "target", "scope", "place"),
+    [
+        ({"group": True}, HERE, "agent", "portal/general"),
+        ({"group": True, "private": True}, HERE, "channel", "portal/general"),
+        ({}, HERE, "channel", "portal/general"),
+        ({"group": True}, None, "channel", "cron/digest"),
+    ],
+    ids=["open group", "private group", "one person", "told nowhere"],
+)
+async def test_what_a_run_saves_belongs_to_where_its_result_is_told(
+    work, spoken, target, scope, place
+):
+    work.shared.model.brain = SAVES
+    await work.shared.say("hello", **spoken)
+    await work.define(deliver_to=target)
+    await work.fire()
+    (saved,) = work.events(MemorySaved)
+    assert (saved.scope, saved.conversation, saved.person) == (scope, place, None)
+
+
+async def test_what_a_run_saves_is_nobodys_even_if_somebody_spoke_in_its_conversation(work):
+    work.shared.model.brain = SAVES
+    await work.shared.say("how is it going?", subject=JOB)
+    await work.deliveries.settle()
+    await work.fire()
+    (saved,) = work.events(MemorySaved)
+    assert (saved.scope, saved.conversation, saved.person) == ("channel", "portal/general", None)
+
+
+async def test_an_edit_does_not_move_what_a_run_says_that_has_begun(work):
+    """What it recalled was meant for whoever hears its result."""
+
+    async def edit(replica, point):
+        if (point.when, point.what) == ("after", "model_called"):
+            work.shared.hook = nothing
+            await work.define(deliver_to=Target(adapter="portal", conversation="town-square"))
+
+    work.shared.hook = edit
+    await work.fire(outcome("Among us."))
+    (delivered,) = work.events(OccurrenceDelivered)
+    assert delivered.to == HERE
+    await work.fire(outcome("For all."))
+    assert work.events(OccurrenceDelivered)[-1].to.conversation == "town-square"
+
+
+async def test_runs_of_jobs_are_no_occasion_to_look_through_anything(work):
+    brain = by_prompt(
+        {
+            "[job digest]": [says("", calls("spawn_worker", task="dig")), says("I wait.")],
+            "dig": [does(calls("set_status", status="dug", kind="outcome", outcome="succeeded"))],
+            "[result of worker": [outcome("Dug.")],
+        }
+    )
+    work.shared.model.brain = brain
+    for _ in range(30):
+        await work.fire()
+    work.shared.clock.advance(3_600)
+    assert await work.deliveries.replica.look(JOB) is None
+    state = await work.deliveries.replica.conversations.newest(JOB)
+    assert (state.unsaved.messages, state.unsaved.lesson) == (0, False)
+    assert [it for it in work.events(BranchRequested) if it.purpose == "persistence"] == []
+
+
+async def test_what_a_person_says_in_a_jobs_conversation_is_looked_through_as_that_persons(work):
+    work.shared.model.brain = keeping(
+        {"content": "Ana prefers tea.", "kind": "preference", "message": 1}
+    )
+    await work.shared.say("I prefer tea", subject=JOB)
+    await work.deliveries.settle()
+    await work.fire()
+    work.shared.clock.advance(3_600)
+    assert await work.deliveries.replica.look(JOB) == "idle"
+    await work.deliveries.settle()
+    (saved,) = work.events(MemorySaved)
+    assert (saved.scope, saved.person) == ("person", "portal:ana")
+    looks = [r for r in work.shared.model.requests if split(r)[0].content.startswith(MARK)]
+    assert looks
+    assert not any("inbox" in m.content for r in looks for m in r.messages)
 
 
 def firing(*prompts):
