@@ -17,16 +17,21 @@ Conn = AsyncConnection[Any]
 R = TypeVar("R", bound=msgspec.Struct)
 
 
-def load(file: str) -> dict[str, str]:
+def load(file: str, *, shared: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the statements of a file by the name in the `-- name:` line above each.
 
-    `:name` in a statement stands for an earlier one of the same file.
+    `:name` in a statement stands for an earlier one of the same file, or for one that is shared.
     """
     _, *parts = _NAME.split((_FOLDER / file).read_text(encoding="utf-8"))
     statements: dict[str, str] = {}
+    known = dict(shared or {})
     for name, text in zip(parts[::2], parts[1::2], strict=True):
-        statements[name] = _PART.sub(lambda found: statements[found[1]], text).strip()
+        statements[name] = known[name] = _PART.sub(lambda found: known[found[1]], text).strip()
     return statements
+
+
+FUSION: Final = load("fusion.sql")
+"""What the searches of memories and of passages have in common."""
 
 
 async def rows(

@@ -15,7 +15,7 @@ import msgspec
 
 from projections import _question as question
 from projections._recorded import Recorded, place
-from projections._sql import Conn, load, rows
+from projections._sql import FUSION, Conn, load, rows
 from projections._statement import Insert, Merge, Row, Statement, storable
 from projections.vectors import encode
 from schemas.base import Content, EventId, MemoryId, RunId
@@ -34,7 +34,7 @@ from schemas.run import ToolReturned
 NAME = "memories"  # key of our position in projection_positions: never rename
 VERSION = 2
 SQL = load("memories.sql")
-SEARCH = load("memory_search.sql")["create"]
+SEARCH = load("memory_search.sql", shared=FUSION)["create"]
 TABLES = ("memories", "memory_edges", "memory_uses", "memory_totals", "memory_terms")
 
 NEWEST: Final = 2**63 - 1  # behind every sequence

@@ -72,17 +72,13 @@ SET plan_cache_mode = force_custom_plan
 AS $function$
 #variable_conflict use_column
 DECLARE
-    candidates CONSTANT integer := 60;        -- of each signal
+    :fusion_constants
     budget     CONSTANT bigint := 1200;       -- rows looked at for words; rare words first
-    exact      CONSTANT integer := 600;       -- times all vectors: root of what is all compared
     seeds      CONSTANT integer := 15;        -- best ones whose neighbours are looked at
     hour       CONSTANT bigint := 3600000000; -- neighbours were said within it
-    w_text     CONSTANT float8 := 0.5;
-    w_vector   CONSTANT float8 := 0.5;
     w_link     CONSTANT float8 := 0.35;
     w_near     CONSTANT float8 := 0.6;
     w_minor    CONSTANT float8 := 0.003;      -- importance and age, only to break ties
-    rrf        CONSTANT float8 := 60;
 
     total    bigint;
     terms    text[];
@@ -176,7 +172,8 @@ BEGIN
                                          AND (p_kind IS NULL OR kind = p_kind)
                                          AND (p_scope IS NULL OR scope = p_scope)
                                          AND (p_everyone OR scope IN ('agent', 'tenant')))
-            INTO stored, seen FROM vector_counts WHERE model = p_model;
+            INTO stored, seen
+            FROM vector_counts WHERE model = p_model AND kind <> 'passage';
             IF p_since IS NOT NULL OR p_until IS NOT NULL THEN
                 SELECT count(*) INTO seen FROM (
                     SELECT FROM vectors
@@ -187,13 +184,7 @@ BEGIN
             END IF;
         END IF;
         IF length IS NOT NULL THEN
-            -- here, for whoever is no superuser may not attach them to a function
-            PERFORM set_config('hnsw.iterative_scan', 'strict_order', true),
-                    set_config('hnsw.ef_search', '120', true);
-            walking := coalesce(seen * seen > exact * stored, false);
-            IF walking THEN  -- before there are statistics, the planner would rather sort
-                PERFORM set_config('enable_sort', 'off', true);
-            END IF;
+            :how_to_look
             EXECUTE format(
                 $query$
                 WITH nearest AS MATERIALIZED (
@@ -218,23 +209,7 @@ BEGIN
     END IF;
 
     RETURN QUERY
-    WITH by_text AS (
-        SELECT id, points, number::integer AS rank
-        FROM unnest(t_ids, t_scores) WITH ORDINALITY AS t (id, points, number)
-    ),
-    by_vector AS (
-        SELECT id, points, number::integer AS rank
-        FROM unnest(v_ids, v_scores) WITH ORDINALITY AS v (id, points, number)
-    ),
-    direct AS MATERIALIZED (
-        SELECT id, t.rank AS t_rank, t.points AS t_points, v.rank AS v_rank, v.points AS v_points,
-               CASE WHEN p_fusion = 'rrf'
-                    THEN coalesce(1 / (rrf + t.rank), 0) + coalesce(1 / (rrf + v.rank), 0)
-                    ELSE w_text * coalesce(t.points / asked, 0)
-                         + w_vector * coalesce(greatest(v.points, 0), 0)
-               END AS points
-        FROM by_text AS t FULL JOIN by_vector AS v USING (id)
-    ),
+    WITH :direct,
     seeds AS MATERIALIZED (
         SELECT id, points, m.conversation, m.seq, m.saved_at
         FROM (SELECT id, points FROM direct ORDER BY points DESC, id LIMIT seeds) AS best

@@ -1,4 +1,4 @@
-"""Passages: what documents say, found by words; and which documents there are.
+"""Passages: what documents say, found by words and meaning; and which documents there are.
 
 Grain:    one row per document, forgotten ones included; one per passage that is in a document now
 Source:   every event of schemas.ingest
@@ -14,8 +14,10 @@ from typing import Final, Literal
 import msgspec
 
 from projections._recorded import Recorded, place
-from projections._sql import Conn, load, rows
+from projections._sql import FUSION, Conn, load, rows
 from projections._statement import Folded, Merge, Row, Statement, storable, to_json
+from projections.memories import Meaning
+from projections.vectors import encode
 from schemas.base import DocumentId, Sha256
 from schemas.ingest import (
     ChunksRemoved,
@@ -30,7 +32,7 @@ from schemas.ingest import (
 
 NAME = "passages"  # key of our position in projection_positions: never rename
 VERSION = 1
-SQL = load("passages.sql")
+SQL = load("passages.sql", shared=FUSION)
 TABLES = ("documents", "passages")
 
 NEWEST: Final = 2**63 - 1  # behind every sequence
@@ -122,6 +124,15 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
 
 
+class Found(Passage, frozen=True, kw_only=True):
+    """A passage that was found, and why; ranks from 1, None where that did not find it."""
+
+    score: float = 0.0
+    """From 0 to 1, and as much as the same score of a memory."""
+    text_rank: int | None = None
+    vector_rank: int | None = None
+
+
 def project(recorded: Recorded) -> Iterator[Statement]:
     """Yield the document's row, and those of its passages."""
     event, at = recorded.event, recorded.envelope.at
@@ -178,8 +189,14 @@ def _passages(event: IngestEvent, at: int, seq: int) -> Iterator[Row]:
 
 
 async def search(
-    conn: Conn, tenant: str, agent: str, query: str, *, limit: int = 10
-) -> list[Passage]:
+    conn: Conn,
+    tenant: str,
+    agent: str,
+    query: str,
+    *,
+    meaning: Meaning | None = None,
+    limit: int = 10,
+) -> list[Found]:
     """Return the passages that answer `query` best; what several documents say, once.
 
     Args:
@@ -187,17 +204,20 @@ async def search(
         tenant: Whose documents.
         agent: The agent that asks.
         query: Words or a question. Any of its words is enough, rare ones count more.
+        meaning: The query as a vector; None to search by words alone.
         limit: Most passages to return.
     """
     parameters: dict[str, object] = {
         "tenant": tenant,
         "agent": agent,
         "query": storable(query),
+        "vector": None if meaning is None else encode(meaning.vector),
+        "model": None if meaning is None else meaning.model,
         "most": CANDIDATES,
         "most_terms": TERMS,
         "limit": limit,
     }
-    return await rows(conn, Passage, SQL["search"], parameters)
+    return await rows(conn, Found, SQL["search"], parameters)
 
 
 async def of_document(

@@ -16,13 +16,16 @@ from projections import (
     archive,
     conversations,
     dead_letters,
+    goals,
     jobs,
     memories,
+    passage_vectors,
     passages,
     people,
     persistence,
     positions,
     runs,
+    tasks,
     vectors,
 )
 from projections._recorded import Recorded
@@ -105,6 +108,8 @@ PROJECTIONS: Final = (
     _of(persistence),
     _of(activity),
     _of(passages),
+    _of(tasks),
+    _of(goals),
     _of(jobs),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
@@ -152,6 +157,11 @@ async def _vectors(conn: Conn) -> None:
     await _protect(conn, "vectors")
 
 
+async def _passage_vectors(conn: Conn) -> None:
+    await conn.execute(passage_vectors.SQL["create"])
+    await _protect(conn, passage_vectors.TABLE)
+
+
 async def _passage_search(conn: Conn) -> None:
     """Create what `passages.search` calls; it finds the tables by name, also after a rebuild."""
     await conn.execute(SEARCH)
@@ -171,6 +181,7 @@ MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
 
 VECTOR_MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
     ("vectors", _vectors),
+    ("passage vectors", _passage_vectors),
 )
 """The same for vectors; apart, because a server without pgvector serves everything else."""
 
@@ -180,5 +191,5 @@ async def _memories(conn: Conn) -> None:
     await BY_NAME[memories.NAME].index(conn)
 
 
-TRIAL: Final = (_memories, _vectors, _search)
+TRIAL: Final = (_memories, _vectors, _passage_vectors, _search)
 """What a search of memories needs, in the current schema."""

@@ -15,6 +15,8 @@ from projections._sql import Conn, load, rows
 from schemas.base import MemoryId
 
 SQL = load("vectors.sql")
+TABLE: Final = "vectors"
+TABLES: Final = (TABLE, "passage_vectors")
 INDEX_FROM: Final = 4_000  # vectors; fewer are compared one by one, which misses none
 
 
@@ -24,9 +26,11 @@ class VectorModel(msgspec.Struct, frozen=True):
     model: str
     dimensions: int
     ready: bool
-    """Every memory had a vector of it once, so that searches use it."""
+    """Everything had a vector of it once, or no other model was there: searches use it."""
     hnsw: bool
-    """There is an index of its vectors."""
+    """There is an index of memories' vectors."""
+    passages_hnsw: bool
+    """There is one of passages' vectors."""
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,33 +116,49 @@ async def switch(conn: Conn, name: str) -> None:
     await conn.execute(SQL["retire"], {"model": name})
     cursor = await conn.execute(SQL["retire_models"], {"model": name})
     for (retired,) in await cursor.fetchall():
-        await conn.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(_index(retired)))
+        for table in TABLES:
+            dropping = sql.SQL("DROP INDEX IF EXISTS {}").format(_index(retired, table))
+            await conn.execute(dropping)
+
+
+async def is_any_ready(conn: Conn) -> bool:
+    """Tell whether searches use any model."""
+    return await (await conn.execute(SQL["is_any_ready"])).fetchone() == (True,)
 
 
 async def needs_index(conn: Conn, found: VectorModel) -> bool:
     """Tell whether there are so many vectors that a search should not look at all of them."""
-    if found.hnsw:
-        return False
-    parameters = {"model": found.model, "limit": INDEX_FROM}
-    row = await (await conn.execute(SQL["count"], parameters)).fetchone()
-    return row is not None and row[0] >= INDEX_FROM
+    return not found.hnsw and await are_many(conn, found.model, TABLE)
 
 
 async def index(conn: Conn, found: VectorModel) -> None:
     """Make the index, in the caller's transaction."""
+    await make_index(conn, found, TABLE)
+    await conn.execute("UPDATE vector_models SET hnsw = true WHERE model = %s", (found.model,))
+
+
+async def are_many(conn: Conn, name: str, table: str) -> bool:
+    """Tell whether an index is worth its while."""
+    few = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE model = %s LIMIT %s) AS few")
+    cursor = await conn.execute(few.format(sql.Identifier(table)), (name, INDEX_FROM))
+    return await cursor.fetchone() == (INDEX_FROM,)
+
+
+async def make_index(conn: Conn, found: VectorModel, table: str) -> None:
+    """Index a model's vectors in one of the tables, unless they are."""
     await conn.execute("SELECT set_config('maintenance_work_mem', '192MB', true)")
     await conn.execute(
         sql.SQL(
-            "CREATE INDEX IF NOT EXISTS {index} ON vectors "
+            "CREATE INDEX IF NOT EXISTS {index} ON {table} "
             "USING hnsw ((vector::halfvec({dimensions})) halfvec_ip_ops) WHERE model = {model}"
         ).format(
-            index=_index(found.model),
+            index=_index(found.model, table),
+            table=sql.Identifier(table),
             dimensions=sql.Literal(found.dimensions),
             model=sql.Literal(found.model),
         )
     )
-    await conn.execute("UPDATE vector_models SET hnsw = true WHERE model = %s", (found.model,))
 
 
-def _index(name: str) -> sql.Identifier:
-    return sql.Identifier(f"vectors_{sha256(name.encode()).hexdigest()[:16]}")
+def _index(name: str, table: str) -> sql.Identifier:
+    return sql.Identifier(f"{table}_{sha256(name.encode()).hexdigest()[:16]}")

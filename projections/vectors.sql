@@ -1,4 +1,4 @@
--- Vectors: what memories mean, to be found by, and the vectors that texts had before.
+-- Vectors: what memories mean, to be found by; the vectors that texts had before; the models.
 
 -- name: create
 CREATE EXTENSION IF NOT EXISTS vector;
@@ -30,7 +30,7 @@ CREATE TABLE vector_counts (                  -- of `vectors`, for a search to c
     tenant text   NOT NULL,
     agent  text   NOT NULL,
     scope  text   NOT NULL,
-    kind   text   NOT NULL,
+    kind   text   NOT NULL,                   -- or 'passage': of documents, not in `vectors`
     number bigint NOT NULL,
     PRIMARY KEY (model, tenant, agent, scope, kind)
 );
@@ -43,7 +43,7 @@ CREATE TABLE vector_models (
 );
 
 -- name: model
-SELECT model, dimensions, ready_at IS NOT NULL AS ready, hnsw
+SELECT model, dimensions, ready_at IS NOT NULL AS ready, hnsw, passages_hnsw
 FROM vector_models WHERE model = %(model)s;
 
 -- name: add_model
@@ -82,6 +82,7 @@ GROUP BY model, tenant, agent, scope, kind
 ON CONFLICT (model, tenant, agent, scope, kind) DO UPDATE SET number = c.number + excluded.number
 
 -- name: add
+-- Limits keep the planner, before there are statistics, from reading the tables for every page.
 WITH changed AS (
 INSERT INTO vectors (
     model, tenant, item_id, agent, kind, scope, person, conversation, saved_at, vector
@@ -89,9 +90,11 @@ INSERT INTO vectors (
 SELECT %(model)s, m.tenant, m.memory_id, m.agent, m.kind, m.scope, m.person, m.conversation,
        m.saved_at, e.vector
 FROM unnest(%(tenants)s::text[], %(ids)s::text[], %(hashes)s::bytea[])
-         AS new (tenant, memory_id, sha256)
-JOIN memories AS m USING (tenant, memory_id)
-JOIN embeddings AS e ON e.model = %(model)s AND e.sha256 = new.sha256
+         AS new (tenant, memory_id, sha256),
+     LATERAL (SELECT * FROM memories
+              WHERE tenant = new.tenant AND memory_id = new.memory_id LIMIT 1) AS m,
+     LATERAL (SELECT vector FROM embeddings
+              WHERE model = %(model)s AND sha256 = new.sha256 LIMIT 1) AS e
 WHERE m.replaced_by IS NULL AND m.forgotten_at IS NULL
 ON CONFLICT DO NOTHING
 RETURNING model, tenant, agent, scope, kind, 1 AS change
@@ -118,11 +121,12 @@ RETURNING model, tenant, agent, scope, kind, -1 AS change
 :add_counts;
 
 -- name: retire
-WITH counts AS (DELETE FROM vector_counts WHERE model <> %(model)s)
+WITH counts AS (DELETE FROM vector_counts WHERE model <> %(model)s),
+passages AS (DELETE FROM passage_vectors WHERE model <> %(model)s)
 DELETE FROM vectors WHERE model <> %(model)s;
 
 -- name: retire_models
 DELETE FROM vector_models WHERE model <> %(model)s RETURNING model;
 
--- name: count
-SELECT count(*) FROM (SELECT FROM vectors WHERE model = %(model)s LIMIT %(limit)s) AS few;
+-- name: is_any_ready
+SELECT EXISTS (SELECT FROM vector_models WHERE ready_at IS NOT NULL);

@@ -10,6 +10,8 @@ EventId = NewType("EventId", str)
 RunId = NewType("RunId", str)
 MemoryId = NewType("MemoryId", str)
 DocumentId = NewType("DocumentId", str)
+TaskId = NewType("TaskId", str)
+GoalId = NewType("GoalId", str)
 
 Tokens = Annotated[int, Meta(ge=0, description="Model tokens, as counted by the provider.")]
 Usd = Annotated[float, Meta(ge=0, description="US dollars.")]

@@ -5,18 +5,32 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from schemas import channel, config, cortex, dead, ingest, memory, people, run, schedule
+from schemas import (
+    channel,
+    config,
+    cortex,
+    dead,
+    goals,
+    ingest,
+    memory,
+    people,
+    run,
+    schedule,
+    tasks,
+)
 from schemas.base import Event
 from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
 from schemas.cortex import CortexEvent
 from schemas.dead import DeadEvent
 from schemas.envelope import Envelope
+from schemas.goals import GoalsEvent
 from schemas.ingest import IngestEvent
 from schemas.memory import MemoryEvent
 from schemas.people import PeopleEvent
 from schemas.run import RunEvent
 from schemas.schedule import ScheduleEvent
+from schemas.tasks import TasksEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
 AnyEvent: TypeAlias = (
@@ -25,6 +39,8 @@ AnyEvent: TypeAlias = (
     | MemoryEvent
     | CortexEvent
     | IngestEvent
+    | TasksEvent
+    | GoalsEvent
     | ConfigEvent
     | DeadEvent
     | PeopleEvent
@@ -37,6 +53,8 @@ MODULES: Final[dict[ModuleType, Any]] = {
     memory: MemoryEvent,
     cortex: CortexEvent,
     ingest: IngestEvent,
+    tasks: TasksEvent,
+    goals: GoalsEvent,
     config: ConfigEvent,
     dead: DeadEvent,
     people: PeopleEvent,

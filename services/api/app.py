@@ -22,14 +22,17 @@ from services.api.routes import (
     dead,
     documents,
     files,
+    goals,
     health,
     jobs,
     messages,
     page,
     stream,
+    tasks,
 )
 from services.api.routes.scope import AnyRequest, dependencies
 from services.runtime.process import Process
+from services.runtime.tasks.desk import Desk
 
 LARGEST_BODY: Final = 8 * 1024 * 1024  # bytes; the longest message, escaped
 BASE: Final = "/api/v1"
@@ -72,6 +75,7 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
         process: What they read from and write to.
         given: More that they are handed by name: `meter`, `sessions`, `one_time_key`.
     """
+    desk = Desk(process.writer("api"), process.bodies)
     about_one = (messages, conversations, files, stream)
     conversation = Router(
         CONVERSATION, route_handlers=[route for module in about_one for route in module.routes]
@@ -90,6 +94,8 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
                     page.begin_session,
                     conversation,
                     documents.routes(process),
+                    tasks.router(desk),
+                    goals.router(desk),
                 ],
             ),
         ],

@@ -17,6 +17,8 @@ from services.runtime.documents import InvalidDocument, UnknownDocument
 from services.runtime.intake import InvalidMessage
 from services.runtime.jobs.cron import InvalidSchedule
 from services.runtime.jobs.desk import UnknownJob
+from services.runtime.tasks.board import UnknownGoal, UnknownTask
+from services.runtime.tasks.desk import InvalidTask
 
 RETRY_S: Final = 2  # an election or a restart takes a few seconds
 
@@ -70,8 +72,11 @@ FAMILIES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (UnknownJob, 404, "unknown_job"),
     (UnknownMessage, 404, "unknown_message"),
     (InvalidSchedule, 422, "invalid_schedule"),
+    (UnknownTask, 404, "unknown_task"),
+    (UnknownGoal, 404, "unknown_goal"),
     (InvalidMessage, 422, "invalid_message"),
     (InvalidDocument, 422, "invalid_document"),
+    (InvalidTask, 422, "invalid_task"),
     (InvalidName, 422, "invalid_name"),
     (ValidationException, 422, "invalid_request"),
     (Unauthorized, 401, "unauthorized"),

@@ -10,6 +10,7 @@ from projections import passages
 from projections.passages import Passage
 from schemas.subjects import matching
 from services.branch.scope import Scope
+from services.memory.meaning import meaning
 from services.runtime.database import reading
 from services.runtime.text import clean
 from services.runtime.tool import Tool, ToolOutput
@@ -25,18 +26,18 @@ UNTRUSTED: Final = (
 class DocumentSearch(Struct, frozen=True):
     """Arguments of `document_search`."""
 
-    query: Annotated[
-        str, Meta(min_length=1, description="The words that matter; any of them may match.")
-    ]
+    query: Annotated[str, Meta(min_length=1, description="A question, or the words that matter.")]
     limit: Annotated[int, Meta(ge=1, le=20, description="Most passages to return.")] = 5
 
 
 async def _search(scope: Scope, key: str, arguments: DocumentSearch) -> ToolOutput:  # noqa: ARG001
     tenant, agent = scope.conversation.tenant, scope.agent
+    query = clean(arguments.query)
     await scope.caught_up(passages.NAME, matching(tenant, agent, entity="ingest"))
+    asked = await meaning(scope.embedder, query)
     async with reading(scope.pool, tenant) as conn:
         found = await passages.search(
-            conn, tenant, agent, clean(arguments.query), limit=arguments.limit
+            conn, tenant, agent, query, meaning=asked, limit=arguments.limit
         )
     return ToolOutput(quoted(found) if found else NOTHING)
 

@@ -7,7 +7,8 @@ from functools import partial
 from projections import runs
 from services.branch.occasions import Occasions
 from services.branch.service import Branches
-from services.runtime.process import Process
+from services.runtime.config import Config
+from services.runtime.process import Process, thresholds
 from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
 from services.runtime.run_service import RunParts
@@ -15,6 +16,19 @@ from services.runtime.supervisor import Loop
 from services.runtime.sweep import Sweep
 
 FAILURES = 3  # model calls in a row that may fail, retries and fallbacks included in each
+
+
+def profile(config: Config) -> Profile:
+    """Return how branches behave."""
+    settings = config.branch
+    return Profile(
+        kind="branch",
+        max_calls=settings.max_turns,
+        guard=thresholds(config.guard.branch),
+        total_s=settings.timeout_s,
+        ending_tools=frozenset({"spawn_worker"}),
+        failures=FAILURES,
+    )
 
 
 def build(process: Process) -> Mapping[str, Loop]:
@@ -26,14 +40,7 @@ def build(process: Process) -> Mapping[str, Loop]:
             equipment=replace(process.equipment, step_s=settings.inactivity_timeout_s),
             conversations=process.conversations,
             agents=process.agents,
-            profile=Profile(
-                kind="branch",
-                max_calls=settings.max_turns,
-                guard=process.thresholds(process.config.guard.branch),
-                total_s=settings.timeout_s,
-                ending_tools=frozenset({"spawn_worker"}),
-                failures=FAILURES,
-            ),
+            profile=profile(process.config),
             default_model=process.choice.model,
         ),
         process.pool,

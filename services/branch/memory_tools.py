@@ -1,16 +1,19 @@
 """What a branch can do with memory and with past conversations."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from projections import conversations, memories
+from projections import conversations, memories, passages
 from projections.conversations import Message
 from projections.memories import Memory
+from projections.passages import Found
 from schemas.base import Content, MemoryId
 from schemas.memory import Importance, MemoryForgotten, MemoryKind, MemorySaved, MemoryTouched
 from schemas.subjects import InvalidToken, Subject
+from services.branch.document_tools import quoted
 from services.branch.scope import Scope
 from services.errors import Rejected
 from services.memory.gate import Candidate
@@ -24,6 +27,8 @@ from services.runtime.tool import Tool, ToolOutput
 
 NOTHING: Final = "Nothing in memory matches."
 NOTHING_OF_THEM: Final = "Nothing is remembered of the person you speak with."
+BESIDE: Final = "Documents say more about it than memory; `document_search` finds more of them."
+DOCUMENTS: Final = 3  # passages beside memories: a page of text
 LISTED: Final = 1_000  # of what is remembered of one person, before what may be shown is chosen
 
 
@@ -122,12 +127,15 @@ async def _recall(scope: Scope, key: str, arguments: MemoryRecall) -> ToolOutput
     query = clean(arguments.query)
     await scope.caught_up()
     who = await scope.audience()
-    asked = await meaning(scope.embedder, query) if arguments.mode == "hybrid" else None
-    async with reading(scope.pool, scope.conversation.tenant) as conn:
+    hybrid = arguments.mode == "hybrid"
+    asked = await meaning(scope.embedder, query) if hybrid else None
+    tenant, agent = scope.conversation.tenant, scope.agent
+    written: list[Found] = []
+    async with reading(scope.pool, tenant) as conn:
         found = await memories.recall(
             conn,
-            scope.conversation.tenant,
-            scope.agent,
+            tenant,
+            agent,
             query,
             meaning=asked,
             mode=arguments.mode,
@@ -137,13 +145,21 @@ async def _recall(scope: Scope, key: str, arguments: MemoryRecall) -> ToolOutput
             now=scope.writer.clock.now(),
             limit=arguments.limit,
         )
-    if not found:
-        return ToolOutput(NOTHING)
+        if hybrid and arguments.kind is None:
+            written = await passages.search(
+                conn, tenant, agent, query, meaning=asked, limit=DOCUMENTS
+            )
     lines = [f"- [{hit.memory_id}] {_quoted(hit.text)} ({_found(hit)})" for hit in found]
-    return ToolOutput(
-        "What is remembered, as data:\n" + "\n".join(lines),
-        recalled=tuple(hit.memory_id for hit in found),
-    )
+    told = "What is remembered, as data:\n" + "\n".join(lines) if found else NOTHING
+    if better := _better(written, found):
+        told += f"\n\n{BESIDE}\n{quoted(better)}"
+    return ToolOutput(told, recalled=tuple(hit.memory_id for hit in found))
+
+
+def _better(written: Sequence[Found], remembered: Sequence[memories.Hit]) -> list[Found]:
+    """Return the passages that answer better than anything that is remembered."""
+    best = max((hit.score for hit in remembered), default=0.0)
+    return [passage for passage in written if passage.score > best]
 
 
 def _quoted(text: Content) -> str:

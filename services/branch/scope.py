@@ -22,6 +22,7 @@ from services.runtime.conversation import Conversation
 from services.runtime.conversations import Conversations
 from services.runtime.database import Pool, using
 from services.runtime.embedding import Embedder
+from services.runtime.tasks.desk import Desk
 from services.runtime.writer import Writer
 
 PATIENCE_S: Final = 2.0  # how long a recall waits for what was just saved to become readable
@@ -54,6 +55,8 @@ class Scope:
     bodies: BodyStore
     embedder: Embedder | None = None
     """None where nothing is found by meaning."""
+    desk: Desk | None = None
+    """What this process knows of tasks; None: nothing yet."""
     said_at: int | None = None
     """When what it saves was said, UTC microseconds; None for just now."""
     occurrence: EventId | None = None

@@ -1,7 +1,8 @@
 """Run branches.
 
 Consumes:  branch_requested, cancel_requested
-Emits:     the branch's steps, its conclusion, memory writes, at most one worker request
+Emits:     the branch's steps, its conclusion, memory writes, changes of tasks, at most one worker
+           request of its own
 Never:     talks to people
 """
 
@@ -27,6 +28,7 @@ from services.runtime.model import Message
 from services.runtime.run_loop import Context
 from services.runtime.run_service import Plan, Request, RunParts, RunService
 from services.runtime.run_state import RunState
+from services.runtime.tasks.desk import Desk
 
 
 class Branches(RunService[Any]):
@@ -50,6 +52,7 @@ class Branches(RunService[Any]):
         self._embedder = embedder
         self._keeper = Keeper(parts.writer, known or Projected(pool, embedder), embedder)
         self._people = People(parts.writer.log)
+        self._desk = Desk(parts.writer, parts.equipment.bodies)
         self._sections = prompts.load("services.branch", "branch.md")
         self._persistence_sections = prompts.load("services.branch", "persistence.md")
         self._persistence_profile = persistence.profile_of(
@@ -79,6 +82,7 @@ class Branches(RunService[Any]):
             keeper=self._keeper,
             bodies=self._with.equipment.bodies,
             embedder=self._embedder,
+            desk=self._desk,
             occurrence=occurrence,
         )
         if silent:

@@ -1,4 +1,4 @@
-"""Every tool of a branch: memory, past conversations, handing work on, looking back."""
+"""Every tool of a branch: memory, past conversations, handing work on, looking back, tasks."""
 
 from typing import Annotated, Any, Final
 
@@ -10,6 +10,7 @@ from services.branch.checkpoint_tools import CHECKPOINT_TOOLS
 from services.branch.document_tools import DOCUMENT_TOOLS
 from services.branch.memory_tools import MEMORY_TOOLS
 from services.branch.scope import Scope
+from services.branch.task_tools import TASK_TOOLS
 from services.runtime import ids
 from services.runtime.bodies import INLINE_BYTES
 from services.runtime.text import clean, cut
@@ -50,4 +51,5 @@ TOOLS: Final[tuple[Tool[Scope, Any], ...]] = (
     ),
     *CHECKPOINT_TOOLS,
     *DOCUMENT_TOOLS,
+    *TASK_TOOLS,
 )

@@ -8,10 +8,11 @@ from projections import jobs, runs
 from services.channel.service import DURABLE, Channel, Parts
 from services.errors import Transient
 from services.runtime.briefings import Briefings
+from services.runtime.config import Config
 from services.runtime.conversation import preview
 from services.runtime.database import Pool, reading
 from services.runtime.jobs.desk import Jobs
-from services.runtime.process import Process
+from services.runtime.process import Process, thresholds
 from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
 from services.runtime.supervisor import Loop
@@ -56,6 +57,17 @@ def _said(job: jobs.Job) -> str:
     return f"{when} {schedule.zone}; {preview(job.definition.prompt)}; last: {last}"
 
 
+def profile(config: Config) -> Profile:
+    """Return how turns behave."""
+    return Profile(
+        kind="turn",
+        max_calls=config.channel.max_turns,
+        guard=thresholds(config.guard.turn),
+        total_s=3_600.0,
+        ending_tools=frozenset({"reply", "skip"}),
+    )
+
+
 def build(process: Process) -> Mapping[str, Loop]:
     """Return the loops of this service."""
     settings = process.config.channel
@@ -66,13 +78,7 @@ def build(process: Process) -> Mapping[str, Loop]:
             conversations=process.conversations,
             agents=process.agents,
             settings=settings,
-            profile=Profile(
-                kind="turn",
-                max_calls=settings.max_turns,
-                guard=process.thresholds(process.config.guard.turn),
-                total_s=3_600.0,
-                ending_tools=frozenset({"reply", "skip"}),
-            ),
+            profile=profile(process.config),
             statuses=ProjectedStatuses(process.pool),
             workspace=process.workspace,
             default_model=process.choice.model,

@@ -8,7 +8,7 @@ Never:     runs tools that work, searches memory, blocks
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import structlog
 
@@ -36,6 +36,7 @@ from services.runtime.journal import Journal
 from services.runtime.run_decider import Finish, Profile, Wait
 from services.runtime.run_loop import Context, Equipment, RunLoop
 from services.runtime.sandbox.workspace import Workspace
+from services.runtime.tool import Tool
 from services.runtime.writer import Writer
 
 DURABLE: Final = "channel"  # names our read position in the log: never rename
@@ -103,6 +104,9 @@ class WorkspaceOf(Protocol):
 
 class Channel:
     """Answers conversations; any number of replicas share the work."""
+
+    tools: Sequence[Tool[Scope, Any]] = TURN_TOOLS
+    tools_for_jobs: Sequence[Tool[Scope, Any]] = job_tools.JOB_TOOLS
 
     def __init__(self, parts: Parts) -> None:
         self._with = parts
@@ -251,7 +255,7 @@ class Channel:
             self._profile(turn.state),
             self._equipment(turn.state),
             model=(job and job.model) or agent.model or self._with.default_model,
-            tools=job_tools.JOB_TOOLS if job else TURN_TOOLS,
+            tools=self.tools_for_jobs if job else self.tools,
             scope=self._scope(turn),
             context=context,
             on_delta=preview.feed,

@@ -110,10 +110,18 @@ KINDS: Final = (
     *("fact", "preference", "decision", "identity", "event", "observation", "goal", "todo"),
 )
 
+TASK: Final = Argument(("id",), "the task: T3, or 3", metavar="ID")
+GOAL: Final = Argument(("id",), "the goal: G2, or 2", metavar="ID")
+REASON: Final = flag("--reason", help="why; recorded", default="", metavar="TEXT")
+PRIORITIES: Final = ("urgent", "high", "medium", "low")
+
+
 GROUPS: Final = {
     "memory": "what an agent remembers",
     "documents": "documents that an agent can search",
     "job": "what runs by the clock",
+    "task": "what an agent has to do",
+    "goal": "what its tasks are for",
     "dead": "turns and deliveries that were given up",
     "config": "the configuration",
     "agent": "the agents there are",
@@ -258,6 +266,28 @@ COMMANDS: Final = (
         "Messages, the turns they started, model calls with tokens, cost and time, tools, branches "
         "and workers, replies. Reads the log alone, so it works without PostgreSQL.",
         ("penstock trace terminal",),
+    ),
+    Command(
+        "replay",
+        "drive today's code on what was recorded, and find where it decides otherwise",
+        "replay:replay",
+        (
+            Argument(("id",), "a turn, branch or worker", repeat="?", metavar="TURN|RUN"),
+            switch("--all", help="every turn, branch and worker"),
+            flag("--since", help="begun since then: 2h, or 2026-01-31T08:00", metavar="T"),
+            flag("--file", help="an export, instead of the log", type=Path, metavar="FILE"),
+            switch(
+                "--decisions-only", help="let the bytes of requests to models count for nothing"
+            ),
+        ),
+        "Nothing happens: models and tools answer from the recording, and nothing is appended. "
+        "Prints the first step of each run that differs, then and now, and exits with 1 if there "
+        "is one. With --file it needs no server: for CI.",
+        (
+            "penstock replay 01997e0c-7d30-7c53-a5a7-6f0e3f4e2b11",
+            "penstock replay --all --since 24h",
+            "penstock replay --all --file talks.zst",
+        ),
     ),
     Command(
         "briefing",
@@ -460,6 +490,194 @@ COMMANDS: Final = (
             AGENT,
         ),
         "Handed in again, it is new. The log keeps that it once was.",
+    ),
+    Command(
+        "task list",
+        "list tasks that are not done, last changed first",
+        "task:listing",
+        (
+            flag(
+                "--state",
+                help="only these; may be repeated",
+                choices=(
+                    *("pending_approval", "backlog", "ready", "in_progress"),
+                    *("done", "cancelled"),
+                ),
+                repeat="*",
+                metavar="S",
+            ),
+            flag("--goal", help="only those for this goal", metavar="G"),
+            switch("--all", help="also what is done or cancelled"),
+            AGENT,
+            LIMIT,
+        ),
+    ),
+    Command("task show", "show one task, and what may be done to it", "task:show", (TASK, AGENT)),
+    Command(
+        "task history",
+        "show every change of a task: what, by whom, and why",
+        "task:history",
+        (TASK, AGENT),
+    ),
+    Command(
+        "task create",
+        "create a task",
+        "task:create",
+        (
+            Argument(("title",), "what is to be done, in a line", metavar="TITLE"),
+            flag("--description", help="everything else about it", default="", metavar="TEXT"),
+            flag("--priority", help="default: medium", default="medium", choices=PRIORITIES),
+            flag("--step", help="a step of its plan; may be repeated", repeat="*", metavar="TEXT"),
+            flag("--after", help="a task to be done before; repeatable", repeat="*", metavar="ID"),
+            flag("--goal", help="what it is for", default="", metavar="G"),
+            switch("--later", help="to the backlog"),
+            AGENT,
+        ),
+        "A person's task needs no approval. It is ready unless it waits for another one.",
+        ('penstock task create "Rotate the backups" --step "list them" --step "delete old ones"',),
+    ),
+    Command(
+        "task approve",
+        "agree to what an agent proposed",
+        "task:approve",
+        (TASK, REASON, switch("--later", help="to the backlog"), AGENT),
+        "Nothing that an agent proposes runs before. Who approved is recorded.",
+    ),
+    Command("task queue", "from the backlog to what is next", "task:queue", (TASK, REASON, AGENT)),
+    Command(
+        "task run",
+        "have a worker do a task that is ready",
+        "task:run",
+        (
+            TASK,
+            flag("--conversation", help="where it reports: ADAPTER/C", metavar="C"),
+            AGENT,
+        ),
+        "Its result comes to the conversation that the task came up in, or to portal/tasks, and "
+        "ends the attempt: the task is done, or back in the backlog.",
+    ),
+    Command("task start", "say that you work on it", "task:start", (TASK, REASON, AGENT)),
+    Command("task done", "say that it is done", "task:done", (TASK, REASON, AGENT)),
+    Command(
+        "task defer",
+        "back to the backlog",
+        "task:defer",
+        (TASK, REASON, AGENT),
+        "A worker that is at it is asked to stop.",
+    ),
+    Command(
+        "task cancel",
+        "say that it will not be done",
+        "task:cancel",
+        (TASK, REASON, AGENT),
+        "A worker that is at it is asked to stop.",
+    ),
+    Command(
+        "task reopen", "back to the backlog after its end", "task:reopen", (TASK, REASON, AGENT)
+    ),
+    Command(
+        "task edit",
+        "change what is to be done",
+        "task:edit",
+        (
+            TASK,
+            flag("--title", help="in a line", metavar="TEXT"),
+            flag("--description", help="everything else about it", metavar="TEXT"),
+            flag("--priority", help="how urgent it is", choices=PRIORITIES),
+            flag("--goal", help="what it is for; empty: nothing", metavar="G"),
+            REASON,
+            flag(
+                "--revision",
+                help="only where it has not changed since this one",
+                type=int,
+                metavar="N",
+            ),
+            AGENT,
+        ),
+    ),
+    Command(
+        "task plan",
+        "write its plan anew, or check a step",
+        "task:plan",
+        (
+            TASK,
+            Argument(("steps",), "the steps of the new plan", metavar="STEP", repeat="*"),
+            flag("--done", help="this step is done", type=int, metavar="N"),
+            flag("--undone", help="this step is not done after all", type=int, metavar="N"),
+            AGENT,
+        ),
+    ),
+    Command(
+        "task comment",
+        "say something about it",
+        "task:comment",
+        (TASK, Argument(("text",), "what", metavar="TEXT"), AGENT),
+        "A worker that does the task later is told what people said.",
+    ),
+    Command(
+        "task block",
+        "let it wait for another task",
+        "task:block",
+        (TASK, Argument(("on",), "the task to be done before", metavar="ON"), AGENT),
+        "Circles are refused.",
+    ),
+    Command(
+        "task unblock",
+        "let it no longer wait",
+        "task:unblock",
+        (TASK, Argument(("on",), "the task it waited for", metavar="ON"), AGENT),
+    ),
+    Command(
+        "goal list",
+        "list goals that are open, last changed first",
+        "goal:listing",
+        (switch("--all", help="also what is achieved or abandoned"), AGENT, LIMIT),
+    ),
+    Command("goal show", "show one goal and its tasks", "goal:show", (GOAL, AGENT)),
+    Command(
+        "goal history",
+        "show every change of a goal: what, by whom, and why",
+        "goal:history",
+        (GOAL, AGENT),
+    ),
+    Command(
+        "goal create",
+        "create a goal",
+        "goal:create",
+        (
+            Argument(("title",), "what is wanted, in a line", metavar="TITLE"),
+            flag("--description", help="everything else about it", default="", metavar="TEXT"),
+            flag("--due", help="by when: YYYY-MM-DD", default="", metavar="DAY"),
+            AGENT,
+        ),
+    ),
+    Command(
+        "goal achieve",
+        "say that it is achieved",
+        "goal:achieve",
+        (GOAL, REASON, AGENT),
+        "Only people close a goal; who did is recorded.",
+    ),
+    Command("goal abandon", "give it up", "goal:abandon", (GOAL, REASON, AGENT)),
+    Command("goal reopen", "want it again", "goal:reopen", (GOAL, REASON, AGENT)),
+    Command(
+        "goal edit",
+        "change what is wanted",
+        "goal:edit",
+        (
+            GOAL,
+            flag("--title", help="in a line", metavar="TEXT"),
+            flag("--description", help="everything else about it", metavar="TEXT"),
+            flag("--due", help="by when: YYYY-MM-DD; empty: no day", metavar="DAY"),
+            REASON,
+            AGENT,
+        ),
+    ),
+    Command(
+        "goal comment",
+        "say something about it",
+        "goal:comment",
+        (GOAL, Argument(("text",), "what", metavar="TEXT"), AGENT),
     ),
     Command(
         "rebuild",

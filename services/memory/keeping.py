@@ -20,6 +20,7 @@ from services.memory.neighbours import NEAREST, Known, Place, Statement, Tail
 from services.memory.relation import relation
 from services.memory.wording import read
 from services.runtime import ids
+from services.runtime.database import DatabaseUnavailable
 from services.runtime.embedding import Embedder
 from services.runtime.event_log import Append
 from services.runtime.writer import Writer
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 
 
 class MemoryBehind(Transient):
-    """The read model of memories is too far behind the log to tell what is known already."""
+    """The read model is away or too far behind, and there is too much in the log to do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Keeper:
 
         Raises:
             NotWorthKeeping: says why.
-            DatabaseUnavailable, MemoryBehind: it cannot be told what is known; nothing was saved.
+            MemoryBehind: it cannot be told what is known; nothing was saved.
             LogUnavailable, LogFull: it may or may not have been saved; try again.
         """
 
@@ -129,7 +130,7 @@ class Keeper:
 
         Raises:
             Rejected: it is not valid any more.
-            DatabaseUnavailable, MemoryBehind, LogUnavailable, LogFull: as for `save`.
+            MemoryBehind, LogUnavailable, LogFull: as for `save`.
         """
 
         def decide(looked: Looked) -> tuple[MemoryEvent, ...]:
@@ -178,23 +179,27 @@ class Keeper:
         self, place: Place, candidate: Candidate, origin: Origin, ids_of_person: Sequence[str]
     ) -> Looked:
         """Return what is known, at a position of the log that the write then insists on."""
-        position = await self.known.position()
-        projected = await self.known.near(place, candidate, ids_of_person)
+        since = candidate.said_at
+        went: Sequence[Statement] = ()
+        try:
+            position = await self.known.position()
+            projected = await self.known.near(place, candidate, ids_of_person)
+            if since is not None:
+                went = await self.known.gone(place, candidate, ids_of_person, since)
+        except DatabaseUnavailable as error:  # the log alone tells it all; it only takes longer
+            log.info("gate.by_the_log", reason=str(error))
+            position, projected, went = 0, (), ()
         looked = await self._read(place, origin, position)
-        found = [
-            statement
-            for statement in looked.tail.over(projected)
-            if statement.is_beside(candidate, ids_of_person)
-        ]
+
+        def beside(statements: Sequence[Statement]) -> list[Statement]:
+            return [one for one in statements if one.is_beside(candidate, ids_of_person)]
+
+        found = beside(looked.tail.over(projected))
         nearest = await asyncio.to_thread(_nearest, candidate, found)
         looked.neighbours = await self._measured(candidate, nearest)
-        if candidate.said_at is not None:
-            went = [
-                *looked.tail.left(projected),
-                *await self.known.gone(place, candidate, ids_of_person, candidate.said_at),
-            ]
-            beside = [one for one in went if one.is_beside(candidate, ids_of_person)]
-            looked.gone = await self._measured(candidate, beside)
+        if since is not None:
+            gone = beside([*looked.tail.left(projected, since), *went])
+            looked.gone = await self._measured(candidate, gone)
         return looked
 
     async def _read(self, place: Place, origin: Origin, position: int) -> Looked:

@@ -164,13 +164,15 @@ class Tail:
     """What happened to an agent's memories behind the position of the read model."""
 
     saved: dict[MemoryId, Statement] = field(default_factory=dict)
-    gone: set[MemoryId] = field(default_factory=set)
+    gone: dict[MemoryId, int] = field(default_factory=dict)
+    """What was forgotten or replaced, and when; UTC microseconds."""
 
     def take(self, recorded: Recorded) -> None:
         """Fold the next event."""
         match recorded.event:
             case MemorySaved() as event:
-                self.gone.update(replaced.memory_id for replaced in event.replaces)
+                for replaced in event.replaces:
+                    self.gone[replaced.memory_id] = recorded.envelope.at
                 if isinstance(event.text, str):
                     self.saved[event.memory_id] = Statement(
                         event.memory_id,
@@ -183,13 +185,14 @@ class Tail:
                         event.valid_from or recorded.envelope.at,
                     )
             case MemoryForgotten(memory_id=memory_id):
-                self.gone.add(memory_id)
+                self.gone[memory_id] = recorded.envelope.at
             case _:
                 pass
 
-    def left(self, projected: Sequence[Statement]) -> list[Statement]:
-        """Return what went, of the newest and of what the read model has."""
-        return [one for one in (*self.saved.values(), *projected) if one.memory_id in self.gone]
+    def left(self, projected: Sequence[Statement], since: int) -> list[Statement]:
+        """Return what went after `since`, of the newest and of what the read model has."""
+        there = {one.memory_id: one for one in (*projected, *self.saved.values())}
+        return [there[id_] for id_, at in self.gone.items() if at > since and id_ in there]
 
     def over(self, projected: Sequence[Statement]) -> list[Statement]:
         """Return what is valid of the newest and of what the read model has."""

@@ -13,6 +13,7 @@ from services.errors import Conflict, LogUnavailable, Permanent, Rejected
 from services.projector.source import LogSource
 from services.projector.transfer import BodyLine, EventLine, Manifest, checked, lines, parse_line
 from services.runtime.bodies import BodyStore
+from services.runtime.cancelling import end
 from services.runtime.database import Conn, Pool, session
 from services.runtime.event_log import EVERYTHING, Append, EventLog
 
@@ -53,14 +54,30 @@ async def import_file(event_log: EventLog, bodies: BodyStore, pool: Pool, path: 
         if await cursor.fetchone() != (True,):
             raise AlreadyImporting
         recent = await _behind_the_archive(conn, event_log)
-        async for batch in _batches(path, bodies):
-            known = await archive.known(conn, [line.event.id for line in batch]) | recent
-            new = {line.event.id: line for line in batch if line.event.id not in known}
-            await _append(event_log, [Append(each.subject, each.event) for each in new.values()])
-            recent |= new.keys()
-            appended += len(new)
+        is_empty = await archive.newest(conn) is None  # then nothing need be asked of it
+        appending = asyncio.create_task(_append(event_log, []))
+        try:
+            async for batch in _batches(path, bodies):
+                known = set() if is_empty else await archive.known(conn, _ids(batch))
+                new = {line.event.id: line for line in batch if line.event.id not in recent}
+                appends = [
+                    Append(each.subject, each.event)
+                    for id_, each in new.items()
+                    if id_ not in known
+                ]
+                await appending  # the log writes one batch while we read the next
+                appending = asyncio.create_task(_append(event_log, appends))
+                recent |= new.keys()
+                appended += len(appends)
+            await appending
+        finally:
+            await end(appending)
     log.info("events.imported", appended=appended, known=manifest.events - appended)
     return Imported(manifest=manifest, appended=appended, known=manifest.events - appended)
+
+
+def _ids(batch: list[EventLine]) -> list[str]:
+    return [line.event.id for line in batch]
 
 
 async def _behind_the_archive(conn: Conn, event_log: EventLog) -> set[str]:

@@ -1,7 +1,7 @@
-"""Keep a vector for every memory, so that it is found by meaning.
+"""Keep a vector for every memory and every passage, so that they are found by meaning.
 
-Reads:   memories that have no vector; it is told at once when the projector has written some
-Writes:  `embeddings`, `vectors`, `vector_models`
+Reads:   what has no vector, memories first; it is told at once when the projector has written some
+Writes:  `embeddings`, `vectors`, `passage_vectors`, `vector_models`
 Never:   holds up a projection; makes a vector twice
 
 Any number of replicas may run: one works at a time, and what two of them did would be the same.
@@ -9,17 +9,19 @@ Everything here can be lost and is made again; a text that had a vector is not e
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 import psycopg
 import structlog
 
-from projections import positions, vectors
+from projections import passage_vectors, positions, vectors
 from projections.positions import Problem
 from projections.registry import VECTOR_MIGRATIONS
-from projections.vectors import Missing, VectorModel
+from projections.vectors import VectorModel
+from schemas.ingest import ChunksRemoved, ChunksStored, DocumentForgotten
 from schemas.memory import MemoryForgotten, MemorySaved
 from schemas.subjects import parse
 from services.errors import Transient
@@ -30,7 +32,7 @@ from services.runtime.event_log import Recorded
 
 NAME: Final = "vectors"  # under which problems are kept: never rename
 LOCK: Final = 0x56454354  # key of the advisory lock: never change
-BATCH: Final = 64  # memories a transaction; others' questions are answered in between
+BATCH: Final = 64  # texts a transaction; others' questions are answered in between
 LOOK_S: Final = 60.0  # how often to look without being told, for what another replica projected
 RETRY_S: Final = 2.0  # after an outage, or while another replica works
 PATIENT_S: Final = 30.0  # after the embedder said that there are no vectors
@@ -42,6 +44,16 @@ class Unusable(Exception):
     """The vectors that we make do not go with those that are there; a person has to decide."""
 
 
+class _Missing(Protocol):
+    """What has no vector yet."""
+
+    @property
+    def sha256(self) -> bytes: ...
+
+    @property
+    def text(self) -> str: ...
+
+
 class Indexer:
     """Makes what is missing, then waits to be told that there is more."""
 
@@ -51,8 +63,13 @@ class Indexer:
         self._clock = clock
         self._more = asyncio.Event()
         self._gone: dict[str, set[str]] = {}
+        """Memories that are not valid any more, by tenant."""
+        self._emptied: set[tuple[str, str]] = set()
+        """Tenant and agent that have passages no more."""
         self._after = 0
         """Every valid memory up to this sequence has its vector."""
+        self._passages_after = 0
+        """Every passage below this sequence has its vector."""
         self._migrated = False
 
     def on_written(self, events: Sequence[Recorded]) -> None:
@@ -64,6 +81,14 @@ class Indexer:
                     gone = [each.memory_id for each in replaces]
                 case MemoryForgotten(memory_id=memory_id):
                     gone = [memory_id]
+                case ChunksStored():
+                    self._more.set()
+                    continue
+                case ChunksRemoved() | DocumentForgotten():
+                    where = parse(recorded.subject)
+                    self._emptied.add((where.tenant, where.agent or ""))
+                    self._more.set()
+                    continue
                 case _:
                     continue
             if gone:
@@ -71,8 +96,8 @@ class Indexer:
                 self._more.set()
 
     def start_over(self) -> None:
-        """Look at every memory again: they were written by other hands."""
-        self._after = 0
+        """Look at everything again: it was written by other hands."""
+        self._after = self._passages_after = 0
         self._more.set()
 
     async def run(self) -> None:
@@ -100,7 +125,8 @@ class Indexer:
             log.debug("vectors.waiting", reason=str(error))
             return PATIENT_S
         except (Transient, psycopg.OperationalError) as error:
-            self._after = 0  # a database that crashed may have lost what it had confirmed
+            # a database that crashed may have lost what it had confirmed
+            self._migrated, self._after, self._passages_after = False, 0, 0
             log.warning("vectors.waiting", reason=str(error))
             return RETRY_S
         except (Unusable, psycopg.Error) as error:
@@ -112,24 +138,52 @@ class Indexer:
         name = self._embedder.model
         if self._after == 0:
             await vectors.sweep(conn)
+        if self._passages_after == 0:
+            await passage_vectors.sweep(conn)
         found = await vectors.model(conn, name)
         if found is not None and self._embedder.dimensions:
             _same(found, self._embedder.dimensions)
         while True:
             self._more.clear()
-            gone, self._gone = self._gone, {}
-            for tenant, ids in gone.items():
-                await vectors.remove(conn, tenant, list(ids))
-            page = await vectors.missing(conn, name, after=self._after, limit=BATCH)
-            if page:
-                await self._add(conn, name, page)
-                self._after = page[-1].seq
-            elif not self._more.is_set():
+            await self._take_out(conn)
+            if not await self._fill(conn, name) and not self._more.is_set():
                 break
         await self._switch(conn, name)
 
-    async def _add(self, conn: Conn, name: str, page: Sequence[Missing]) -> None:
-        texts = {memory.sha256: memory.text for memory in page}
+    async def _take_out(self, conn: Conn) -> None:
+        """Let go of the vectors of what is not there any more."""
+        gone, self._gone = self._gone, {}
+        for tenant, ids in gone.items():
+            await vectors.remove(conn, tenant, list(ids))
+        emptied, self._emptied = self._emptied, set()
+        for tenant, agent in emptied:
+            await passage_vectors.sweep(conn, tenant, agent)
+
+    async def _fill(self, conn: Conn, name: str) -> bool:
+        """Make some vectors that are missing; tell whether there were any."""
+        memories = await vectors.missing(conn, name, after=self._after, limit=BATCH)
+        if memories:
+            await self._add(conn, name, memories, partial(vectors.add, conn, name, memories))
+            self._after = memories[-1].seq
+            return True
+        await self._begin(conn, name)
+        after = self._passages_after
+        passages = await passage_vectors.missing(conn, name, after=after, limit=BATCH)
+        if passages:
+            add = partial(passage_vectors.add, conn, name, passages)
+            await self._add(conn, name, passages, add)
+            self._passages_after = passages[-1].seq
+        return bool(passages)
+
+    async def _add(
+        self,
+        conn: Conn,
+        name: str,
+        page: Sequence[_Missing],
+        add: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Have the texts' vectors kept, and let what they are of be found by them."""
+        texts = {each.sha256: each.text for each in page}
         known = await vectors.cached(conn, name, list(texts))
         new = [key for key in texts if key not in known]
         made = await self._embedder.embed([texts[key] for key in new]) if new else []
@@ -138,22 +192,30 @@ class Indexer:
             for each in dimensions:
                 _same(await vectors.add_model(conn, name, each), each)
             await vectors.cache(conn, name, dict(zip(new, made, strict=True)))
-            await vectors.add(conn, name, page)
+            await add()
+
+    async def _begin(self, conn: Conn, name: str) -> None:
+        """Let searches use the first model before every passage has a vector of it."""
+        found = await vectors.model(conn, name)
+        if found is not None and not await vectors.is_any_ready(conn):
+            async with conn.transaction():
+                await vectors.switch(conn, name)
 
     async def _switch(self, conn: Conn, name: str) -> None:
-        """Let searches use the model from now on: every memory has a vector of it."""
+        """Let searches use the model from now on: everything has a vector of it."""
         found = await vectors.model(conn, name)
         if found is None:
-            return  # no memory yet
+            return  # nothing yet
         async with conn.transaction():
             if not found.ready:
                 await vectors.switch(conn, name)
                 log.info("vectors.ready", model=name)
             await positions.clear(conn, NAME)
-        if await vectors.needs_index(conn, found):
-            async with conn.transaction():
-                await vectors.index(conn, found)
-            log.info("vectors.indexed", model=name)
+        for kind in (vectors, passage_vectors):
+            if await kind.needs_index(conn, found):
+                async with conn.transaction():
+                    await kind.index(conn, found)
+                log.info("vectors.indexed", model=name, table=kind.TABLE)
 
     async def _note(self, error: Exception) -> None:
         """Keep a problem for people to see."""

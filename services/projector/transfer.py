@@ -1,6 +1,6 @@
 """The file of export and import: zstd-compressed JSON, one line each, a manifest first.
 
-Line 1        {"penstock": 1, "filter", "events", "bodies", "missing", "damaged", "sha256"}
+Line 1        {"penstock": 1, "filter", "events", "bodies", "missing", "damaged", "sha256", …}
 A body        {"body": {"sha256", "bytes", "media_type"}, "base64"}, before the events that name it
 An event      {"seq", "subject", "event": {"id", "type", "v", "at", "actor", …}}, in log order
 
@@ -11,6 +11,7 @@ import base64
 import binascii
 import io
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ import msgspec
 import zstandard
 
 from schemas.base import BodyRef
+from schemas.catalogue import json_schema
 from schemas.envelope import Envelope
 from schemas.subjects import InvalidToken, matches, parse
 from services.errors import Rejected
@@ -46,6 +48,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     damaged: int
     """Events that could not be read and are not in the file."""
     sha256: str
+    schema: str = ""
+    """Fingerprint of the schema of all events that the writer knew; empty in older files."""
 
 
 class EventLine(msgspec.Struct, frozen=True):
@@ -81,6 +85,12 @@ class BodyLine(msgspec.Struct, frozen=True):
 _EVENTS: Final = msgspec.json.Decoder(EventLine)
 _BODIES: Final = msgspec.json.Decoder(BodyLine)
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+@cache
+def schema_fingerprint() -> str:
+    """Return the fingerprint of all events that this version knows."""
+    return sha256(msgspec.json.encode(json_schema(), order="sorted")).hexdigest()[:12]
 
 
 class Writer:
@@ -121,6 +131,7 @@ class Writer:
             missing=self.missing,
             damaged=self.damaged,
             sha256=self._digest.hexdigest(),
+            schema=schema_fingerprint(),
         )
         whole = self._path.with_name(self._path.name + ".partial")
         with whole.open("wb") as target, self._lines.open("rb") as lines:

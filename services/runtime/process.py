@@ -133,15 +133,7 @@ class Process:
 
     def thresholds(self, settings: GuardThresholds) -> Thresholds:
         """Return the loop guard's thresholds of one kind of run."""
-        return Thresholds(
-            warn_identical=settings.identical_warn,
-            block_identical=settings.identical_block,
-            poll_factor=settings.poll_multiplier,
-            warn_same_outcome=settings.outcome_warn,
-            block_same_outcome=settings.outcome_block,
-            ping_pong=settings.ping_pong_repeats,
-            patience=settings.max_warnings,
-        )
+        return thresholds(settings)
 
     async def define_agents(self) -> None:
         """Put the agents of the configuration on the log, where they differ from it."""
@@ -249,3 +241,16 @@ def _access(config: Config) -> Access:
     if config.models.api_base is not None:
         bases["openai"] = config.models.api_base
     return Access(keys=configured_keys(config), bases=bases, total_s=config.models.timeout_s)
+
+
+def thresholds(settings: GuardThresholds) -> Thresholds:
+    """Return the loop guard's thresholds of one kind of run."""
+    return Thresholds(
+        warn_identical=settings.identical_warn,
+        block_identical=settings.identical_block,
+        poll_factor=settings.poll_multiplier,
+        warn_same_outcome=settings.outcome_warn,
+        block_same_outcome=settings.outcome_block,
+        ping_pong=settings.ping_pong_repeats,
+        patience=settings.max_warnings,
+    )

@@ -4,16 +4,34 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from projections import runs
-from services.runtime.process import Process
+from services.runtime.config import Config
+from services.runtime.process import Process, thresholds
 from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
 from services.runtime.run_service import RunParts
 from services.runtime.supervisor import Loop
 from services.runtime.sweep import Sweep
+from services.runtime.tasks.desk import Desk
+from services.worker.outcomes import DURABLE, TaskOutcomes
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
 
 FAILURES = 3  # model calls in a row that may fail, retries and fallbacks included in each
+
+
+def profile(config: Config) -> Profile:
+    """Return how workers behave."""
+    settings = config.worker
+    return Profile(
+        kind="worker",
+        max_calls=settings.segment_turns * settings.segments,
+        guard=thresholds(config.guard.worker),
+        segment_calls=settings.segment_turns,
+        total_s=settings.timeout_s,
+        text_ends=False,
+        nudges=settings.tool_nudges,
+        failures=FAILURES,
+    )
 
 
 def build(process: Process) -> Mapping[str, Loop]:
@@ -34,25 +52,20 @@ def build(process: Process) -> Mapping[str, Loop]:
             equipment=replace(process.equipment, step_s=settings.inactivity_timeout_s),
             conversations=process.conversations,
             agents=process.agents,
-            profile=Profile(
-                kind="worker",
-                max_calls=settings.segment_turns * settings.segments,
-                guard=process.thresholds(config.guard.worker),
-                segment_calls=settings.segment_turns,
-                total_s=settings.timeout_s,
-                text_ends=False,
-                nudges=settings.tool_nudges,
-                failures=FAILURES,
-            ),
+            profile=profile(config),
             default_model=process.choice.model,
         ),
         scope_of,
     )
-    retries = Retries(workers.durable, workers.handlers, process.writer("worker"), process.stopping)
+    writer = process.writer("worker")
+    outcomes = TaskOutcomes(writer, Desk(writer, process.bodies), process.stopping)
+    handlers = {**workers.handlers, DURABLE: outcomes.handle}
+    retries = Retries(workers.durable, handlers, writer, process.stopping)
     sweep = Sweep("worker", process, workers.handle, runs.stalled)
     return {
         "worker": workers.run,
         "worker control": workers.control,
         "worker retries": retries.run,
         "worker sweep": sweep.run,
+        "worker task outcomes": outcomes.run,
     }

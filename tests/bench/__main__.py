@@ -12,7 +12,19 @@ import uvloop
 
 from tests.bench.figures import Figure, table
 
-NAMES = ("log", "fold", "journal", "startup", "rebuild", "talk", "recall", "ingest", "schedule")
+NAMES = (
+    "log",
+    "fold",
+    "journal",
+    "startup",
+    "rebuild",
+    "talk",
+    "recall",
+    "ingest",
+    "replay",
+    "transfer",
+    "schedule",
+)
 
 
 def main() -> int:

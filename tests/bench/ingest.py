@@ -1,8 +1,8 @@
-"""Take in a library, from files on the disk until every passage can be found; no embeddings."""
+"""Take in a library, from files on the disk until all of it is found by words, and by meaning."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -10,23 +10,30 @@ from random import Random
 from statistics import median
 from time import perf_counter
 
-from projections.registry import MIGRATIONS
+from projections.registry import MIGRATIONS, VECTOR_MIGRATIONS
+from services.ingest.chunking import Text, passages
 from services.ingest.reader import Reader
 from services.ingest.service import Ingestion
+from services.projector.indexing import Indexer
 from services.projector.service import Projector
 from services.runtime.agents import Agent, Agents, define
 from services.runtime.cancelling import end
 from services.runtime.clock import SystemClock
+from services.runtime.config import EmbeddingSettings
 from services.runtime.database import Pool, connect, migrate, session, using
 from services.runtime.documents import DocumentLog, Documents
 from services.runtime.embedded.nats import EmbeddedNats
 from services.runtime.embedded.postgres import EmbeddedPostgres
+from services.runtime.embedding import Embedder
+from services.runtime.fast_embedder import FastEmbedder
 from services.runtime.jetstream.bodies import JetStreamBodies
 from services.runtime.jetstream.connection import Connection
 from services.runtime.jetstream.log import JetStreamLog
 from services.runtime.writer import Writer
 from tests.bench import stand
 from tests.bench.figures import Figure
+from tests.support.fake_embedder import FakeEmbedder
+from tests.support.model_folder import FOLDER
 
 FILES = 30
 PARAGRAPHS = 600  # of a file, about 400 characters each
@@ -34,6 +41,7 @@ ROUNDS = 3
 BARE_SIZE = 1_200  # characters of a passage of the bare loop
 AT_ONCE = 4  # files handed in ahead of the one that is read, as the command line does
 PATIENCE_S = 300
+POLL_S = 0.1  # it counts rows, which takes time from what is measured
 TABLE = """
 DROP TABLE IF EXISTS bare;
 CREATE TABLE bare (
@@ -43,6 +51,7 @@ CREATE TABLE bare (
 );
 CREATE INDEX ON bare USING gin (words);
 """
+INDEXED = "SELECT (SELECT count(*) FROM passage_vectors) = (SELECT count(*) FROM passages)"
 WORDS = [
     "the",
     "log",
@@ -96,30 +105,25 @@ WORDS = [
 
 
 async def run() -> list[Figure]:
+    """Measure what there is without a model, with one that does nothing, and with a real one."""
+    return [
+        *await _by_words(),
+        await _by_meaning(FakeEmbedder(dimensions=384), files=FILES),
+        *([await _with_a_model(FOLDER)] if FOLDER else []),
+    ]
+
+
+async def _by_words() -> list[Figure]:
     """Measure the bare loop and ingestion in turn, each round with texts that are new."""
-    async with AsyncExitStack() as stack:
-        data_dir = stack.enter_context(stand.directory())
-        nats, postgres = EmbeddedNats(data_dir / "nats"), EmbeddedPostgres(data_dir / "postgres")
-        for server in (nats, postgres):
-            server.directory.mkdir()
-            stack.push_async_callback(server.stop)
-            await server.start()
-        connection = await Connection.open(nats.url, name="bench")
-        stack.push_async_callback(connection.close)
-        pool = await connect(postgres.url)
-        stack.push_async_callback(pool.close)
-        await migrate(pool, MIGRATIONS)
-        library = Library(connection, pool)
-        await library.prepare()
-        stack.push_async_callback(library.close)
-        bare, found, again = [], [], []
+    bare, found, again = [], [], []
+    async with _library() as (data_dir, library):
         for number in range(ROUNDS):
             folder = data_dir / f"files-{number}"
             write_files(folder, number)
-            bare.append(await read_and_copy(pool, folder))
+            bare.append(await read_and_copy(library.pool, folder))
             found.append(await library.take_in(folder))
             again.append(await library.take_in_again(folder))
-        rate, without = median(found), median(bare)
+    rate, without = median(found), median(bare)
     return [
         Figure(
             name="ingestion, without embeddings",
@@ -133,11 +137,63 @@ async def run() -> list[Figure]:
     ]
 
 
-def write_files(folder: Path, seed: int) -> None:
+async def _by_meaning(embedder: Embedder, *, files: int, bare: float | None = None) -> Figure:
+    """Measure until every passage has its vector."""
+    async with _library(embedder) as (data_dir, library):
+        write_files(data_dir / "files", 0, files=files)
+        rate = await library.take_in(data_dir / "files")
+    return Figure(
+        name="ingestion, with embeddings" + (", no model" if bare is None else ""),
+        value=rate,
+        unit="chunks/s",
+        at_least=300.0,
+        bare=bare,
+        note="bare: the model alone" if bare else "with a model that does nothing",
+    )
+
+
+async def _with_a_model(folder: Path) -> Figure:
+    """Measure a real model on texts as long as passages, and ingestion with it."""
+    with stand.directory() as data_dir:
+        settings = EmbeddingSettings(path=folder)
+        embedder = FastEmbedder(settings, data_dir / "models", SystemClock())
+        write_files(data_dir / "files", 1, files=1)
+        ((_, content),) = contents(data_dir / "files")
+        texts = [passage.text for passage in passages(Text(content.decode()))]
+        await embedder.embed(texts[:1])
+        started = perf_counter()
+        await embedder.embed(texts)
+        alone = len(texts) / (perf_counter() - started)
+        return await _by_meaning(embedder, files=1, bare=alone)
+
+
+@asynccontextmanager
+async def _library(embedder: Embedder | None = None) -> AsyncIterator[tuple[Path, "Library"]]:
+    """Lend a library on servers of its own."""
+    async with AsyncExitStack() as stack:
+        data_dir = stack.enter_context(stand.directory())
+        nats, postgres = EmbeddedNats(data_dir / "nats"), EmbeddedPostgres(data_dir / "postgres")
+        for server in (nats, postgres):
+            server.directory.mkdir()
+            stack.push_async_callback(server.stop)
+            await server.start()
+        connection = await Connection.open(nats.url, name="bench")
+        stack.push_async_callback(connection.close)
+        pool = await connect(postgres.url)
+        stack.push_async_callback(pool.close)
+        await migrate(pool, MIGRATIONS)
+        await migrate(pool, VECTOR_MIGRATIONS)
+        library = Library(connection, pool, embedder)
+        await library.prepare()
+        stack.push_async_callback(library.close)
+        yield data_dir, library
+
+
+def write_files(folder: Path, seed: int, *, files: int = FILES) -> None:
     """Write a library of texts, none like another."""
     random = Random(seed)  # noqa: S311 - repeatable, not secret
     folder.mkdir()
-    for file in range(FILES):
+    for file in range(files):
         paragraphs = (
             f"{file}.{number} {' '.join(random.choices(WORDS, k=70)).capitalize()}."
             for number in range(PARAGRAPHS)
@@ -176,8 +232,11 @@ async def read_and_copy(pool: Pool, folder: Path) -> float:
 class Library:
     """The services that take documents in, read them, and make rows of them."""
 
-    def __init__(self, connection: Connection, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(
+        self, connection: Connection, pool: Pool, embedder: Embedder | None = None
+    ) -> None:
+        self.pool = pool
+        self._indexer = Indexer(pool, embedder, SystemClock()) if embedder else None
         self._log = JetStreamLog(connection)
         self._bodies = JetStreamBodies(connection)
         writer = Writer(self._log, SystemClock(), "bench")
@@ -197,8 +256,10 @@ class Library:
         await define(self._writer, Agent("bench", "main", "Main"))
         self._tasks = [
             asyncio.create_task(self._ingestion.run(asyncio.Event())),
-            asyncio.create_task(Projector(self._log, self._pool).run()),
+            asyncio.create_task(Projector(self._log, self.pool, indexer=self._indexer).run()),
         ]
+        if self._indexer:
+            self._tasks.append(asyncio.create_task(self._indexer.run()))
 
     async def close(self) -> None:
         """End them."""
@@ -207,12 +268,12 @@ class Library:
     async def take_in(self, folder: Path) -> float:
         """Return how many passages a second can be found that could not before."""
         before = await self._count()
-        self._known += FILES
+        self._known += sum(1 for _ in contents(folder))
         started = perf_counter()
         await self._hand_in(folder)
         async with asyncio.timeout(PATIENCE_S):
             while not await self._is_found():  # noqa: ASYNC110 - asked of a server
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(POLL_S)
         seconds = perf_counter() - started
         return (await self._count() - before) / seconds
 
@@ -233,7 +294,7 @@ class Library:
         await asyncio.gather(*(hand_in(name, content) for name, content in contents(folder)))
 
     async def _count(self) -> int:
-        async with using(self._pool) as conn:
+        async with using(self.pool) as conn:
             cursor = await conn.execute("SELECT count(*) FROM passages")
             (count,) = await cursor.fetchone() or (0,)
             return int(count)
@@ -241,5 +302,9 @@ class Library:
     async def _is_found(self) -> bool:
         """Tell whether the rows say that everything is done."""
         query = "SELECT count(*) FROM documents WHERE state = 'ingested'"
-        async with using(self._pool) as conn:
-            return await (await conn.execute(query)).fetchone() == (self._known,)
+        async with using(self.pool) as conn:
+            if await (await conn.execute(query)).fetchone() != (self._known,):
+                return False
+            return self._indexer is None or await (await conn.execute(INDEXED)).fetchone() == (
+                True,
+            )

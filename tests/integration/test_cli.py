@@ -43,6 +43,26 @@ def test_a_command_is_run_by_a_worker_and_its_output_comes_back(penstock):
         assert part in tree
 
 
+def test_what_was_recorded_is_decided_again_from_the_log_and_from_a_file(penstock, tmp_path):
+    said = penstock.run("chat", "--conversation", "again", "-m", "run: echo once")
+    assert said.code == 0
+    found = penstock.run("replay", "--all", "--json")
+    assert found.code == 0, found.out + found.err
+    runs = found.document["runs"]
+    assert {run["kind"] for run in runs} == {"turn", "branch", "worker"}
+    assert not [run for run in runs if run["divergence"] or run["problem"]]
+    one = penstock.run("replay", runs[-1]["run_id"])
+    assert one.code == 0
+    assert "1 run of 1 decided the same" in one.out
+    file = tmp_path / "all.zst"
+    assert penstock.run("export", str(file)).code == 0
+    elsewhere = place(tmp_path)
+    from_file = elsewhere.run("replay", "--all", "--file", str(file), "--json")
+    assert from_file.code == 0
+    from_file_ids = {run["run_id"] for run in from_file.document["runs"]}
+    assert {run["run_id"] for run in runs} <= from_file_ids  # what is due by itself goes on
+
+
 def test_chat_that_does_not_settle_in_time_says_what_runs(penstock):
     said = penstock.run("chat", "--conversation", "slow", "-m", "run: sleep 5", "--timeout", "1.5")
     assert said.code == 1

@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from schemas.base import AgentId, BodyRef, DocumentId, EventId, MemoryId, RunId
+from schemas.base import AgentId, BodyRef, DocumentId, EventId, GoalId, MemoryId, RunId, TaskId
 from schemas.channel import (
     Attachment,
     BranchConcluded,
@@ -50,6 +50,7 @@ from schemas.cortex import (
 )
 from schemas.dead import DeliveryParked, DeliveryRetried
 from schemas.envelope import encode, seal
+from schemas.goals import GoalClosed, GoalCommented, GoalCreated, GoalEdited, GoalReopened
 from schemas.ingest import (
     Chunk,
     ChunksRemoved,
@@ -100,6 +101,22 @@ from schemas.schedule import (
     Target,
 )
 from schemas.subjects import Subject
+from schemas.tasks import (
+    TaskApproved,
+    TaskAttemptEnded,
+    TaskCancelled,
+    TaskCommented,
+    TaskCompleted,
+    TaskCreated,
+    TaskDeferred,
+    TaskDependencyAdded,
+    TaskDependencyRemoved,
+    TaskEdited,
+    TaskQueued,
+    TaskReopened,
+    TaskStarted,
+    TaskStepChecked,
+)
 from services.runtime.event_log import Recorded
 from services.runtime.recording import record
 
@@ -138,6 +155,7 @@ class Story:
             for agent in AGENTS
             for name in ("digest", "Ünï job")
         ]
+        self.tasks: list[str] = []
 
     def tell(self, events: int) -> list[Recorded]:
         """Go on until there are so many events; return them."""
@@ -150,9 +168,10 @@ class Story:
         self.random.choices(
             (
                 *(self._conversation, self._memory, self._cortex, self._agent),
-                *(self._dead, self._damage, self._person, self._document, self._job),
+                *(self._dead, self._damage, self._person, self._document),
+                *(self._task, self._goal, self._job),
             ),
-            weights=(90, 5, 2, 1, 1, 1, 1, 2, 5),
+            weights=(90, 5, 2, 1, 1, 1, 1, 2, 3, 1, 5),
         )[0]()
 
     def recorded(self) -> list[Recorded]:
@@ -320,6 +339,67 @@ class Story:
             self.add(subject, ChunksRemoved(**mine, chunks=tuple(sorted(set(hashes[:2])))))
         if self.random.random() < 0.9:
             self.add(subject, DocumentIngested(**mine, chunks=3))
+
+    def _task(self) -> None:
+        """Let a task be created where there is none, or go on."""
+        number = self.random.randrange(1, 4)
+        id_ = TaskId(f"T{number}")
+        owner = Subject(self.random.choice(TENANTS), self.random.choice(AGENTS), entity="task")
+        subject = owner.of("task", id_)
+        text, plan = self.random.choice(TEXTS), tuple(self.random.sample(TEXTS, 2))
+        mine, run_id = {"task_id": id_}, RunId(f"attempt-{number}")
+        if str(subject) not in self.tasks:
+            self.tasks.append(str(subject))
+            state = self.random.choice(("pending_approval", "backlog", "ready"))
+            created = TaskCreated(
+                **mine, title=text, state=state, description=self.text(), plan=plan
+            )
+            self.add(subject, created)
+            return
+        other = TaskId(f"T{self.random.randrange(1, 4)}")
+        match self.random.randrange(8):
+            case 0:
+                edited = TaskEdited(**mine, title=text, plan=plan, state="pending_approval")
+                self.add(subject, self.random.choice((edited, TaskEdited(**mine, goal=""))))
+            case 1:
+                self.add(subject, TaskApproved(**mine, state="ready", reason=text))
+                started = TaskStarted(**mine, attempt=1, run_id=run_id, conversation="portal/x")
+                self.add(subject, started)
+            case 2:
+                ended = {"outcome": self.random.choice(("succeeded", "failed"))}
+                ended |= {"state": self.random.choice(("done", "backlog", None))}
+                self.add(
+                    subject, TaskAttemptEnded(**mine, run_id=run_id, result=self.text(), **ended)
+                )
+            case 3:
+                moves = (TaskQueued, TaskDeferred, TaskCompleted, TaskCancelled, TaskReopened)
+                for move in self.random.sample(moves, 3):
+                    self.add(subject, move(**mine, reason=text))
+            case 4:
+                self.add(subject, TaskStepChecked(**mine, step=2, done=True, checked=(2,)))
+            case 5:
+                self.add(subject, TaskCommented(**mine, text=text))
+            case 6:
+                self.add(owner, TaskDependencyAdded(**mine, on=other))
+            case _:
+                self.add(owner, TaskDependencyRemoved(**mine, on=other))
+
+    def _goal(self) -> None:
+        id_ = GoalId(f"G{self.random.randrange(1, 3)}")
+        subject = Subject(
+            self.random.choice(TENANTS), self.random.choice(AGENTS), entity="goal", id=id_
+        )
+        text = self.random.choice(TEXTS)
+        event = self.random.choice(
+            (
+                GoalCreated(goal_id=id_, title=text, description=self.text(), due="2027-01-31"),
+                GoalEdited(goal_id=id_, title=text),
+                GoalCommented(goal_id=id_, text=text),
+                GoalClosed(goal_id=id_, state="abandoned", reason=text),
+                GoalReopened(goal_id=id_),
+            )
+        )
+        self.add(subject, event)
 
     def _damage(self) -> None:
         subject = str(self.random.choice(self.conversations).subject.channel)

@@ -46,7 +46,7 @@ async def _roots(log: EventLog, tenant: str, options: Trace) -> list[Node]:
         Rejected: the log knows nothing of it.
     """
     is_run = _RUN_ID.fullmatch(options.what) is not None
-    if is_run and (found := await _conversation_of(log, tenant, options.what)) is not None:
+    if is_run and (found := await conversation_of(log, tenant, options.what)) is not None:
         story = await _story(log, found)
         if options.what in story.runs:
             return [_with_message(story, story.runs[options.what])]
@@ -67,7 +67,7 @@ async def _story(log: EventLog, wanted: str) -> Story:
     return story
 
 
-async def _conversation_of(log: EventLog, tenant: str, run_id: str) -> str | None:
+async def conversation_of(log: EventLog, tenant: str, run_id: str) -> str | None:
     """Return the filter of the conversation that a run belongs to, or None."""
     last = await log.last(matching(tenant, id=run_id))
     if last is not None:  # a branch or a worker has a stream of its own, a turn has not

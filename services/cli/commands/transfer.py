@@ -10,7 +10,7 @@ from services.cli.options import Options
 from services.errors import Rejected
 from services.projector.exporting import export
 from services.projector.importing import import_file
-from services.projector.transfer import Manifest
+from services.projector.transfer import Manifest, schema_fingerprint
 from services.runtime.database import migrate
 from services.runtime.jetstream.bodies import JetStreamBodies
 from services.runtime.jetstream.log import JetStreamLog
@@ -74,4 +74,6 @@ async def import_from(options: Import) -> int:
         output.document(imported)
     else:
         print(f"{imported.appended:,} events appended, {imported.known:,} were there already.")
+        if imported.manifest.schema not in {"", schema_fingerprint()}:
+            print("Another version wrote the file; what this one does not know is kept as it is.")
     return OK

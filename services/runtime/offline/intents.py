@@ -163,6 +163,25 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class AddTask:
+    """Put this on the list of tasks."""
+
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTasks:
+    """What is on the list of tasks?"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Have this task of the list done."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """None of the above."""
 
@@ -194,5 +213,8 @@ Intent: TypeAlias = (
     | Cancel
     | Schedule
     | Say
+    | AddTask
+    | ListTasks
+    | RunTask
     | Unknown
 )

@@ -7,6 +7,7 @@ from typing import Final
 from services.runtime.offline import schedules
 from services.runtime.offline.intents import (
     AboutMe,
+    AddTask,
     Cancel,
     Correct,
     EditFile,
@@ -18,10 +19,12 @@ from services.runtime.offline.intents import (
     Interactive,
     ListFiles,
     ListMemories,
+    ListTasks,
     ReadFile,
     Recall,
     Remember,
     RunCommand,
+    RunTask,
     RunUnclear,
     Say,
     SearchTalk,
@@ -241,6 +244,21 @@ _MEMORY_RULES: Final = (
         _search,
     ),
 )
+_TASK_RULES: Final = (
+    _rule(
+        r"(?:add|create|make|propose)(?: an?| another| the| new)* task(?: to|:| -)? (?P<title>.+)$",
+        lambda groups: AddTask(groups["title"].strip()),
+    ),
+    _rule(
+        r"(?:what(?:'s| is| are)|list|show)(?: me)?(?: all| the| my| our| your| open| on)*"
+        r" (?:tasks|task list|todo list)" + _END,
+        lambda _: ListTasks(),
+    ),
+    _rule(
+        r"(?:run|start|do|work on) task #?(?P<id>t?\d+)" + _END,
+        lambda groups: RunTask("T" + groups["id"].lstrip("tT")),
+    ),
+)
 _TALK_RULES: Final = (
     _rule(r"say[: ]\s*(?P<text>\S.{0,1000})$", lambda groups: Say(groups["text"].strip("\"' "))),
     _rule(r"(?:cancel|stop|abort|kill|never ?mind)\b(?P<target>.{0,80})$", _cancel),
@@ -277,4 +295,4 @@ _TALK_RULES: Final = (
         lambda groups: Recall(groups["question"].strip()),
     ),
 )
-_RULES: Final = (*_PREFIX_RULES, *_WORK_RULES, *_MEMORY_RULES, *_TALK_RULES)
+_RULES: Final = (*_PREFIX_RULES, *_TASK_RULES, *_WORK_RULES, *_MEMORY_RULES, *_TALK_RULES)

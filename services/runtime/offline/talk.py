@@ -7,6 +7,7 @@ from typing import Any, Final
 from services.runtime.offline import tasks
 from services.runtime.offline.intents import (
     AboutMe,
+    AddTask,
     Cancel,
     Correct,
     EditFile,
@@ -18,10 +19,12 @@ from services.runtime.offline.intents import (
     Interactive,
     ListFiles,
     ListMemories,
+    ListTasks,
     ReadFile,
     Recall,
     Remember,
     RunCommand,
+    RunTask,
     RunUnclear,
     Say,
     Schedule,
@@ -142,6 +145,8 @@ def _answer(plan: Plan, intent: Intent, author: str | None, running: Sequence[Ru
             Remember() | Recall() | ListMemories() | AboutMe() | Correct() | SearchTalk() | Forget()
         ):
             _think(plan, intent, author)
+        case AddTask() | ListTasks() | RunTask():
+            _think(plan, intent, author)
         case RunCommand() | ListFiles() | ReadFile() | WriteFile() | EditFile():
             _work(plan, intent)
         case Interactive(first):
@@ -187,6 +192,8 @@ def _think(plan: Plan, intent: Intent, author: str | None) -> None:
             line = "Noting that."
         case Forget():
             by, line = "", "Looking for it in memory."
+        case AddTask() | ListTasks() | RunTask():
+            by, line = "", "Looking at the list of tasks."
         case _:
             line = "Let me look in memory."
     plan.act("branch", line, task=f"{task}{by}")

@@ -8,16 +8,19 @@ from typing import Final
 
 from services.runtime.offline.intents import (
     AboutMe,
+    AddTask,
     Correct,
     EditFile,
     Forget,
     Intent,
     ListFiles,
     ListMemories,
+    ListTasks,
     ReadFile,
     Recall,
     Remember,
     RunCommand,
+    RunTask,
     SearchTalk,
     WriteFile,
 )
@@ -35,8 +38,14 @@ ABOUT_ME: Final = "Report what is remembered of the person who asks."
 CORRECT: Final = "Correct in memory what this contradicts, or save it: "
 SEARCH: Final = "Search the conversations for this and report what was said: "
 FORGET: Final = "Find this in memory and delete it: "
+ADD_TASK: Final = "Propose this as a task: "
+LIST_TASKS: Final = "Report the tasks that are not done."
+RUN_TASK: Final = "Have this task done by a worker: "
 WAIT: Final = "Wait for instructions and carry out each one as it comes."
 _CUT: Final = "\n----- by -----\n"
+
+
+_NUMBERED: Final = re.compile(r"^Task T\d+: ")  # a worker on a task of the agent's list
 
 
 def of_work(intent: Intent) -> str | None:
@@ -56,7 +65,7 @@ def of_work(intent: Intent) -> str | None:
             return None
 
 
-def of_thought(intent: Intent) -> str | None:
+def of_thought(intent: Intent) -> str | None:  # noqa: PLR0911 - one for each intent
     """Return the task of a branch that does `intent`; None when it is not a branch's."""
     match intent:
         case Remember(content):
@@ -73,12 +82,19 @@ def of_thought(intent: Intent) -> str | None:
             return SEARCH + topic
         case Forget(topic):
             return FORGET + topic
+        case AddTask(title):
+            return ADD_TASK + title
+        case ListTasks():
+            return LIST_TASKS
+        case RunTask(task_id):
+            return RUN_TASK + task_id
         case _:
             return None
 
 
 def read(task: str) -> Intent:
     """Return what `task` asks for; a task in other words is read like a sentence."""
+    task = _NUMBERED.sub("", task)
     head, _, rest = task.partition("\n")
     if task.startswith(RUN):
         return RunCommand(task[len(RUN) :])
@@ -95,7 +111,11 @@ def read(task: str) -> Intent:
     return parse(task)
 
 
-_WHOLE: Final[dict[str, Intent]] = {INVENTORY: ListMemories(), ABOUT_ME: AboutMe()}
+_WHOLE: Final[dict[str, Intent]] = {
+    INVENTORY: ListMemories(),
+    ABOUT_ME: AboutMe(),
+    LIST_TASKS: ListTasks(),
+}
 _PREFIXES: Final = (
     (LIST, ListFiles),
     (READ, ReadFile),
@@ -104,4 +124,6 @@ _PREFIXES: Final = (
     (ANSWER, Recall),
     (SEARCH, SearchTalk),
     (FORGET, Forget),
+    (ADD_TASK, AddTask),
+    (RUN_TASK, RunTask),
 )

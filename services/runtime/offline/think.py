@@ -9,11 +9,14 @@ import msgspec
 from services.runtime.offline import tasks
 from services.runtime.offline.intents import (
     AboutMe,
+    AddTask,
     Correct,
     Forget,
     ListMemories,
+    ListTasks,
     Recall,
     Remember,
+    RunTask,
     SearchTalk,
 )
 from services.runtime.offline.step import ABOUT, Step, call, failure
@@ -34,6 +37,7 @@ _AUTHOR: Final = re.compile(r" \(said by (?P<author>[^()\n]+)\)$")
 _ID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\bmem[_-][\w-]+"
 )
+_BESIDE: Final = "\n\nDocuments say "  # begins what a recall tells of documents
 _DOCUMENT: Final = re.compile(r'\d+\. document (?P<name>"(?:[^"\\]|\\.)*")')
 _KINDS: Final = (
     ("todo", r"^to \w+|\b(?:todo|to do|need to|must|have to)\b"),
@@ -53,7 +57,7 @@ IMPORTANCE: Final = {
 }
 
 
-def decide(transcript: Transcript, offered: Collection[str]) -> Step:
+def decide(transcript: Transcript, offered: Collection[str]) -> Step:  # noqa: PLR0911 - one an intent
     """Return the next step of a branch."""
     task, author = _author(transcript.task)
     intent = tasks.read(task)
@@ -74,6 +78,8 @@ def decide(transcript: Transcript, offered: Collection[str]) -> Step:
             return _search(topic, outputs, offered)
         case Forget(topic):
             return _forget(topic, outputs, offered)
+        case AddTask() | ListTasks() | RunTask():
+            return _task(intent, outputs, offered)
         case _:
             return _delegate(task, tasks.of_work(intent), outputs, offered)
 
@@ -154,6 +160,22 @@ def _correct(
     if wrong and "memory_save" not in outputs:
         return call("memory_correct", memory_id=wrong, content=kept)
     return _remember(content, author, outputs, offered)
+
+
+def _task(
+    intent: AddTask | ListTasks | RunTask, outputs: dict[str, str], offered: Collection[str]
+) -> Step:
+    """Propose a task, report the list, or have one done; the tool says what came of it."""
+    if isinstance(intent, AddTask):
+        step = call("task_create", title=intent.title)
+    elif isinstance(intent, ListTasks):
+        step = call("task_list")
+    else:
+        step = call("task_update", task_id=intent.task_id, do="run")
+    tool, _ = step.calls[0]
+    if tool not in outputs:
+        return step if tool in offered else Step(text="There is no list of tasks here.")
+    return Step(text=outputs[tool].replace("Tasks, as data:", "Tasks:"))
 
 
 def _search(topic: str, outputs: dict[str, str], offered: Collection[str]) -> Step:
@@ -264,7 +286,8 @@ def _lines(output: str) -> Iterator[str]:
     """Yield one line for each memory; headings and "nothing found" are not memories."""
     if failure(output):
         return
-    for entry in _documents(output) or output.splitlines():
+    remembered, _, _ = output.partition(_BESIDE)
+    for entry in _documents(output) or remembered.splitlines():
         line = entry.strip()
         is_memory = line and not line.endswith(":") and not _NONE.match(line)
         if is_memory:

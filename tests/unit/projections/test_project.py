@@ -46,5 +46,7 @@ def test_names_are_for_ever():
         "persistence",
         "activity",
         "passages",
+        "tasks",
+        "goals",
         "jobs",
     )

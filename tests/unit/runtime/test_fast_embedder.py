@@ -47,6 +47,16 @@ async def test_the_same_text_has_the_same_vector_and_like_texts_have_like_ones(t
 
 
 @needs_model
+async def test_texts_of_any_length_have_the_vectors_that_they_have_alone(tmp_path):
+    here = embedder(tmp_path, path=FOLDER)
+    texts = ["the cat sleeps " * 20, "rain", "interest rates rose", "a doctor called " * 40, "ok"]
+    together = await here.embed(texts)
+    for text, vector in zip(texts, together, strict=True):
+        (alone,) = await here.embed([text])
+        assert sum(a * b for a, b in zip(alone, vector, strict=True)) > 0.97
+
+
+@needs_model
 async def test_many_texts_come_back_in_order_while_a_question_goes_between(tmp_path):
     here = embedder(tmp_path, path=FOLDER)
     texts = [f"text number {number}" for number in range(50)]

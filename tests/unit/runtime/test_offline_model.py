@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 
 from schemas.run import ToolCall
+from services.branch.memory_tools import BESIDE
 from services.runtime.model import Delta, Message, ModelAnswer, ModelRequest, ToolSpec
 from services.runtime.offline import OfflineModel
 from tests.contracts.model import ModelContract
@@ -280,6 +281,14 @@ def test_looks_into_documents_for_what_memory_does_not_have(found, answer):
     assert [name for name, _ in called(searched)] == ["document_search"]
     answered = ask("branch", asked, *own, *after(searched, found), tools=tools)
     assert answered.text == answer
+
+
+def test_what_documents_say_beside_memories_is_no_memory():
+    asked = said("[task] what is the staging server called?")
+    recalled = ask("branch", asked, tools=BRANCH)
+    beside = f"Nothing in memory matches.\n\n{BESIDE}\n{FOUND}"
+    answered = ask("branch", asked, *after(recalled, beside), tools=BRANCH)
+    assert answered.text == "I have nothing on that in memory."
 
 
 def test_a_memory_that_begins_with_no_is_a_memory():
@@ -684,3 +693,28 @@ def test_checkpoints_are_nobodys_words():
     answer = ask("turn", history, said("[ana] hello"))
     assert [call.name for call in answer.tool_calls] == ["reply"]
     assert "Hello" in answer.tool_calls[0].arguments
+
+
+LIST = (
+    spec("task_create", "title"),
+    spec("task_list", "task_id"),
+    spec("task_update", "task_id", "do"),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "tool", "arguments"),
+    [
+        ("add a task: rotate the backups", "task_create", {"title": "rotate the backups"}),
+        ("please create a new task to sweep", "task_create", {"title": "sweep"}),
+        ("what are my tasks?", "task_list", {}),
+        ("list all open tasks", "task_list", {}),
+        ("run task 3", "task_update", {"task_id": "T3", "do": "run"}),
+        ("work on task T12.", "task_update", {"task_id": "T12", "do": "run"}),
+    ],
+)
+def test_puts_on_the_list_of_tasks_and_looks_at_it_through_a_branch(text, tool, arguments):
+    answer = ask("turn", said(f"[Ana] {text}"), status())
+    ((_, given),) = [each for each in called(answer) if each[0] == "branch"]
+    step = ask("branch", said(f"[task] {given['task']}"), tools=(*BRANCH, *LIST))
+    assert called(step) == [(tool, arguments)]

@@ -123,6 +123,11 @@ def test_the_order_of_tools_is_for_ever():
                 "checkpoint_open",
                 "checkpoint_expand",
                 "document_search",
+                "task_create",
+                "task_list",
+                "task_update",
+                "task_comment",
+                "goal_list",
             )
         ),
         *(

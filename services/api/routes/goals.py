@@ -1,0 +1,191 @@
+"""Goals of an agent. Whoever comes through here is a person: only people close one.
+
+GET   /agents/{agent}/goals                      which there are, from the read model
+POST  /agents/{agent}/goals                      create one
+GET   /agents/{agent}/goals/{goal}               one as it is with its tasks, from the log
+GET   /agents/{agent}/goals/{goal}/history       its revisions, from the read model
+POST  /agents/{agent}/goals/{goal}/state         achieve, abandon, reopen
+POST  /agents/{agent}/goals/{goal}/edit          change what is wanted
+POST  /agents/{agent}/goals/{goal}/comments      say something about it
+"""
+
+from typing import Annotated, Literal
+
+from litestar import Router, get, post
+from litestar.di import Provide
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Struct
+
+from projections import goals
+from projections.goals import NEWEST, GoalRow
+from schemas.goals import Day
+from schemas.subjects import matching
+from services.api import reading
+from services.api.routes.agents import Limit
+from services.api.routes.scope import Parts, failures
+from services.api.routes.tasks import (
+    CHANGED,
+    AllTasks,
+    Body,
+    Reason,
+    Remark,
+    RevisionPage,
+    Whose,
+    author_of,
+    owner_of,
+)
+from services.runtime.tasks import desk as desks
+from services.runtime.tasks.board import Board
+from services.runtime.tasks.desk import Desk, comment_of, limited, title_of
+from services.runtime.tasks.goal import ChangeGoal, EditGoal, Goal, GoalVerb, possible
+from services.runtime.tasks.task import Say, Task
+
+
+class GoalWanted(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new goal."""
+
+    title: str
+    description: str = ""
+    due: Day = ""
+
+
+class GoalMove(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Close it, or open it again."""
+
+    move: Literal["achieve", "abandon", "reopen"]
+    reason: Reason = ""
+
+
+class GoalChange(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is wanted instead; what is left out stays."""
+
+    title: str | None = None
+    description: str | None = None
+    due: Day | None = None
+    reason: Reason = ""
+
+
+class GoalPage(Struct, frozen=True, kw_only=True):
+    """Goals, last changed first."""
+
+    items: list[GoalRow]
+    next: int | None
+    """Pass it as `before` for the following page; None: there is none."""
+
+
+class GoalDetail(Struct, frozen=True, kw_only=True):
+    """One goal, its tasks, and what may be done to it."""
+
+    goal: Goal
+    tasks: list[Task]
+    possible: tuple[GoalVerb, ...]
+
+
+def _detail(board: Board, goal: Goal) -> GoalDetail:
+    mine = [task for task in board.tasks.values() if task.goal == goal.goal_id]
+    return GoalDetail(goal=goal, tasks=mine, possible=possible(goal, "person"))
+
+
+@get("/", summary="List an agent's goals", responses=failures(404, 422, 503))
+async def list_goals(
+    owner: Whose,
+    process: Parts,
+    all: Annotated[  # noqa: A002 - as on the command line
+        bool, QueryParameter(description="Closed ones too.")
+    ] = False,
+    before: Annotated[
+        int, QueryParameter(ge=0, description="Only those last changed before this sequence.")
+    ] = NEWEST,
+    limit: Limit = 50,
+) -> GoalPage:
+    """Return goals, last changed first, with what was changed before this was asked."""
+    await reading.caught_up(process, goals.NAME, matching(*owner, entity="goal"))
+    async with reading.of_tenant(process.pool, owner.tenant) as conn:
+        items = await goals.listing(conn, *owner, closed=all, before=before, limit=limit)
+    return GoalPage(items=items, next=items[-1].seq if len(items) == limit else None)
+
+
+@post("/", status_code=201, summary="Create a goal", responses=CHANGED)
+async def create_goal(data: JSONBody[GoalWanted], owner: Whose, desk: AllTasks) -> GoalDetail:
+    """Create a goal."""
+    goal = await desk.create_goal(owner, data.title, data.description, data.due, author_of(data))
+    return _detail(await desk.board(owner), goal)
+
+
+@get("/{goal:str}", summary="See one goal", responses=failures(404, 422, 503))
+async def get_goal(goal: FromPath[str], owner: Whose, desk: AllTasks) -> GoalDetail:
+    """Return a goal with its tasks, from the log itself."""
+    board = await desk.board(owner)
+    return _detail(board, board.goal(goal))
+
+
+@get("/{goal:str}/history", summary="See how a goal came about", responses=failures(404, 422, 503))
+async def get_goal_history(
+    goal: FromPath[str],
+    owner: Whose,
+    desk: AllTasks,
+    process: Parts,
+    before: Annotated[
+        int, QueryParameter(ge=0, description="Only those before this sequence.")
+    ] = NEWEST,
+    limit: Limit = 50,
+) -> RevisionPage:
+    """Return every change of a goal, newest first: what, by whom, and why."""
+    known = (await desk.board(owner)).goal(goal)
+    await reading.caught_up(process, goals.NAME, matching(*owner, entity="goal"))
+    async with reading.of_tenant(process.pool, owner.tenant) as conn:
+        items = await goals.revisions(conn, *owner, known.goal_id, before=before, limit=limit)
+    return RevisionPage(items=items, next=items[-1].seq if len(items) == limit else None)
+
+
+@post("/{goal:str}/state", status_code=200, summary="Close or reopen a goal", responses=CHANGED)
+async def move_goal(
+    goal: FromPath[str], data: JSONBody[GoalMove], owner: Whose, desk: AllTasks
+) -> GoalDetail:
+    """Say that it is achieved or given up, or wanted again; the author is recorded."""
+    command = ChangeGoal(data.move, limited(data.reason, desks.TEXT, "a reason"))
+    changed = await desk.change_goal(owner, goal, command, author_of(data))
+    return _detail(await desk.board(owner), changed)
+
+
+@post("/{goal:str}/edit", status_code=200, summary="Change a goal", responses=CHANGED)
+async def edit_goal(
+    goal: FromPath[str], data: JSONBody[GoalChange], owner: Whose, desk: AllTasks
+) -> GoalDetail:
+    """Change what is wanted."""
+    command = EditGoal(
+        title=None if data.title is None else title_of(data.title),
+        description=None if data.description is None else await desk.content(data.description),
+        due=data.due,
+        reason=limited(data.reason, desks.TEXT, "a reason"),
+    )
+    changed = await desk.change_goal(owner, goal, command, author_of(data))
+    return _detail(await desk.board(owner), changed)
+
+
+@post("/{goal:str}/comments", status_code=200, summary="Comment on a goal", responses=CHANGED)
+async def comment_goal(
+    goal: FromPath[str], data: JSONBody[Remark], owner: Whose, desk: AllTasks
+) -> GoalDetail:
+    """Say something about a goal."""
+    changed = await desk.change_goal(owner, goal, Say(comment_of(data.text)), author_of(data))
+    return _detail(await desk.board(owner), changed)
+
+
+def router(desk: Desk) -> Router:
+    """Return the routes."""
+
+    def give() -> Desk:
+        return desk
+
+    return Router(
+        "/agents/{agent:str}/goals",
+        route_handlers=[
+            *(list_goals, create_goal, get_goal, get_goal_history),
+            *(move_goal, edit_goal, comment_goal),
+        ],
+        dependencies={
+            "desk": Provide(give, sync_to_thread=False),
+            "owner": Provide(owner_of),
+        },
+    )

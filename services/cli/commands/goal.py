@@ -1,0 +1,156 @@
+"""`penstock goal`: what an agent's tasks are for. Only people close one."""
+
+from typing import Any
+
+from services.cli import boards, output
+from services.cli.boards import Client, part
+from services.cli.exits import OK
+from services.cli.options import Options
+
+
+class Listing(Options):
+    """Arguments of `goal list`."""
+
+    agent: str = "main"
+    all: bool = False
+    limit: int = 50
+
+
+class One(Options):
+    """Arguments of `goal show` and `goal history`."""
+
+    id: str
+    agent: str = "main"
+
+
+class Create(Options):
+    """Arguments of `goal create`."""
+
+    title: str
+    description: str = ""
+    due: str = ""
+    agent: str = "main"
+
+
+class Move(Options):
+    """Arguments of `goal achieve`, `abandon` and `reopen`."""
+
+    id: str
+    reason: str = ""
+    agent: str = "main"
+
+
+class Edit(Options):
+    """Arguments of `goal edit`."""
+
+    id: str
+    title: str | None = None
+    description: str | None = None
+    due: str | None = None
+    reason: str = ""
+    agent: str = "main"
+
+
+class Comment(Options):
+    """Arguments of `goal comment`."""
+
+    id: str
+    text: str
+    agent: str = "main"
+
+
+def listing(options: Listing) -> int:
+    """Print goals, last changed first."""
+    query = {"all": "true"} if options.all else {}
+    found = _client(options).listing(options.limit, **query)
+    if options.json:
+        output.document(found)
+    elif not found:
+        print("No goal.")
+    else:
+        rows = [
+            (e["goal_id"], e["state"], e["due"] or "-", output.one_line(e["title"])) for e in found
+        ]
+        output.table(("id", "state", "due", "goal"), rows)
+    return OK
+
+
+def show(options: One) -> int:
+    """Print one goal and its tasks."""
+    found = _client(options).get(options.id)
+    _tell(options, found)
+    if not options.json:
+        goal = found["goal"]
+        if goal["description"]:
+            print(boards.content(goal["description"]))
+        for task in found["tasks"]:
+            print(f"  {task['task_id']} {output.one_line(task['title'])} ({task['state']})")
+        for said in goal["comments"]:
+            text = output.one_line(said["text"], 200)
+            print(f"  {output.when(said['at'])} {said['by']}: {text}")
+    return OK
+
+
+def history(options: One) -> int:
+    """Print how a goal came about."""
+    found = _client(options).listing(10_000, f"/{part(options.id)}/history")
+    return boards.history(found, as_json=options.json)
+
+
+def create(options: Create) -> int:
+    """Create a goal."""
+    made = _client(options).post(
+        title=options.title, description=options.description, due=options.due
+    )
+    return _tell(options, made)
+
+
+def achieve(options: Move) -> int:
+    """Say that it is achieved."""
+    return _move(options, "achieve")
+
+
+def abandon(options: Move) -> int:
+    """Say that it is given up."""
+    return _move(options, "abandon")
+
+
+def reopen(options: Move) -> int:
+    """Say that it is wanted after all, or again."""
+    return _move(options, "reopen")
+
+
+def edit(options: Edit) -> int:
+    """Change what is wanted."""
+    changed = _client(options).post(
+        f"/{part(options.id)}/edit",
+        title=options.title,
+        description=options.description,
+        due=options.due,
+        reason=options.reason,
+    )
+    return _tell(options, changed)
+
+
+def comment(options: Comment) -> int:
+    """Say something about it."""
+    return _tell(options, _client(options).post(f"/{part(options.id)}/comments", text=options.text))
+
+
+def _client(options: Any) -> Client:  # noqa: ANN401 - each command's own options have an agent
+    return Client(options, options.agent, "goals")
+
+
+def _move(options: Move, verb: str) -> int:
+    path = f"/{part(options.id)}/state"
+    return _tell(options, _client(options).post(path, move=verb, reason=options.reason))
+
+
+def _tell(options: Options, found: dict[str, Any]) -> int:
+    if options.json:
+        output.document(found)
+        return OK
+    goal = found["goal"]
+    due = f", due {goal['due']}" if goal["due"] else ""
+    print(f"{goal['goal_id']} {output.one_line(goal['title'])} ({goal['state']}{due})")
+    return OK

@@ -1,0 +1,304 @@
+"""Drive recorded runs again, attempt by attempt, and report where today's code parts from them."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+import msgspec
+
+from schemas.base import EventId, RunId
+from schemas.channel import TurnResumed, TurnStarted
+from schemas.run import ModelCalled, RunResumed, RunStarted
+from schemas.subjects import Subject, parse
+from services.branch import loops as branch
+from services.channel import loops as channel
+from services.channel.service import Parts
+from services.channel.turn import Turn
+from services.cli.replaying import ports
+from services.cli.replaying.difference import Divergence
+from services.cli.replaying.past import AttemptOver, Diverged, Past, Stuck
+from services.cli.replaying.ports import AgentsThen, BriefingThen, NoLive, NoSnapshots, Nowhere
+from services.cli.replaying.recording import Overlay, Recording
+from services.cli.replaying.then import BranchesThen, ChannelThen, Script, WorkersThen
+from services.errors import Fenced, Permanent, Transient
+from services.runtime.agents import Agents, config_subject
+from services.runtime.config import Config
+from services.runtime.conversation import calls_for_turn
+from services.runtime.conversations import Conversations
+from services.runtime.event_log import Delivery, Recorded
+from services.runtime.model_choice import OFFLINE_MODEL
+from services.runtime.run_loop import Equipment
+from services.runtime.run_service import RunParts
+from services.runtime.writer import Writer
+from services.worker import loops as worker
+from services.worker.tools import WorkerScope
+
+Kind = Literal["turn", "branch", "worker"]
+KINDS: Final[tuple[Kind, ...]] = ("turn", "branch", "worker")
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """How one run came out."""
+
+    run_id: str
+    kind: Kind
+    subject: str
+    steps: int
+    """Recorded decisions that today's code takes as well."""
+    divergence: Divergence | None = None
+    problem: str = ""
+    """Why the rest of it cannot be replayed, where it cannot."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One recorded run."""
+
+    run_id: RunId
+    kind: Kind
+    subject: str
+    claims: list[Recorded] = field(default_factory=list)
+    """Events by which a process took it, one for each attempt."""
+    steps: list[Recorded] = field(default_factory=list)
+
+
+def runs_of(recording: Recording, *, since: int = 0) -> list[Run]:
+    """Return the runs of a recording that began at `since` or later, in order.
+
+    A run whose beginning is not in the recording is left out.
+    """
+    found: dict[RunId, Run] = {}
+    for recorded in recording.events:
+        event = recorded.event
+        if isinstance(event, TurnStarted | RunStarted) and recorded.envelope.at >= since:
+            run = _run(recorded, event)
+            if run is not None:
+                found.setdefault(run.run_id, run)
+        run_id = getattr(event, "run_id", None) or getattr(event, "turn_id", None)
+        known = found.get(run_id) if run_id else None
+        if known is None:
+            continue
+        if recorded.subject == known.subject:
+            known.steps.append(recorded)
+        claims = TurnStarted | TurnResumed if known.kind == "turn" else RunStarted | RunResumed
+        if isinstance(event, claims):
+            known.claims.append(recorded)
+    return list(found.values())
+
+
+def _run(recorded: Recorded, event: TurnStarted | RunStarted) -> Run | None:
+    if isinstance(event, TurnStarted):
+        return Run(event.turn_id, "turn", str(parse(recorded.subject).of("turn")))
+    if event.kind in KINDS:
+        return Run(event.run_id, event.kind, recorded.subject)
+    return None
+
+
+class Replay:
+    """Replays runs of one recording; every part of it is today's, but the world."""
+
+    def __init__(
+        self, recording: Recording, config: Config, *, decisions_only: bool = False
+    ) -> None:
+        self._recording = recording
+        self._config = config
+        self._bodies = Overlay(recording.bodies)
+        self._past = Past(recording, self._bodies, decisions_only=decisions_only)
+        self._agents: Agents = AgentsThen(self._past)
+        keep = config.channel.history_entries
+        self._conversations = {
+            kind: Conversations(self._past, NoSnapshots(), keep=keep) for kind in KINDS
+        }
+        self._stopping = asyncio.Event()
+        self._kept: set[str] = set()
+
+    async def all(self, runs: Iterable[Run]) -> list[Replayed]:
+        """Replay runs, one after the other."""
+        return [await self.one(run) for run in runs]
+
+    async def one(self, run: Run) -> Replayed:
+        """Replay every attempt of a run, up to the first divergence."""
+        self._past.follow(run.run_id, run.subject, is_turn=run.kind == "turn")
+        self._bodies.missing.clear()
+        divergence, problem = None, ""
+        try:
+            self._check_config(run)
+            for number, claim in enumerate(run.claims):
+                after = run.claims[number + 1].seq if number + 1 < len(run.claims) else None
+                await self._attempt(run, number, claim)
+                self._check_left_over(run, claim, after)
+        except Diverged as diverged:
+            if self._bodies.missing:  # then the difference is likely to be that
+                problem = f"body {self._bodies.missing[0]} is not in the store"
+            else:
+                divergence = diverged.divergence
+        except (Permanent, Stuck) as error:
+            problem = str(error)
+        return Replayed(
+            run_id=run.run_id,
+            kind=run.kind,
+            subject=run.subject,
+            steps=self._past.steps,
+            divergence=divergence,
+            problem=problem,
+        )
+
+    def _check_config(self, run: Run) -> None:
+        """Make sure that the recording says which agents there were.
+
+        Raises:
+            Permanent: it does not, as an export of one conversation alone does not.
+        """
+        tenant = parse(run.subject).tenant
+        if self._recording.next(config_subject(tenant), 0) is None:
+            raise Permanent(f"the recording does not define the agents of {tenant!r}")
+
+    async def _attempt(self, run: Run, number: int, claim: Recorded) -> None:
+        try:
+            if run.kind == "turn":
+                await self._turn(run, claim)
+            else:
+                await self._service(run, number, claim)
+        except (Diverged, Stuck):
+            raise
+        except (AttemptOver, Fenced, Transient):
+            return  # as then: what follows in the recording says who went on
+
+    def _check_left_over(self, run: Run, claim: Recorded, until: int | None) -> None:
+        end = until - 1 if until else self._recording.events[-1].seq
+        streams = (run.subject, claim.subject) if run.kind == "turn" else (run.subject,)
+        for stream in streams:
+            left = self._past.left_over(stream, end)
+            if left is not None:
+                self._past.diverge(left, None)
+
+    # -- turns -------------------------------------------------------------------------------
+
+    async def _turn(self, run: Run, claim: Recorded) -> None:
+        subject = parse(claim.subject)
+        script = self._script(run)
+        conversations = self._conversations["turn"]
+        self._past.rewind(claim.seq - 1, claim.envelope.at)
+        before = await conversations.newest(subject)
+        started = isinstance(claim.event, TurnStarted)
+        most = self._config.channel.max_retriggers
+        if started and before.seq < claim.seq and not calls_for_turn(before, max_retriggers=most):
+            self._past.diverge(claim, None, ("nothing calls for a turn here",))
+        self._past.steps += 1
+        self._past.rewind(claim.seq, claim.envelope.at)
+        self._show_context(claim, script.called)
+        state = await conversations.newest(subject)
+        turn = Turn(
+            subject=subject,
+            turn_id=run.run_id,
+            attempt=getattr(claim.event, "attempt", 1),
+            holder=claim.envelope.cause or EventId(""),
+            conversations=conversations,
+            writer=self._writer("channel"),
+            state=state,
+        )
+        await ChannelThen(self._parts(script), script, self._choices(subject, script.called)).drive(
+            turn
+        )
+
+    def _show_context(self, claim: Recorded, called: Recorded | None) -> None:
+        """Show what arrived while the turn waited for people to come to a pause."""
+        if called is None or called.seq < claim.seq or not isinstance(called.event, ModelCalled):
+            return
+        context = self._recording.by_id.get(called.event.context or EventId(""))
+        if context is not None and context.seq > claim.seq:
+            self._past.reveal(context)
+
+    def _choices(self, subject: Subject, called: Recorded | None) -> Sequence[Any]:
+        if called is None:
+            return [None]
+        return ports.briefings(self._recording, subject.tenant, subject.agent or "", called)
+
+    def _parts(self, script: Script) -> Parts:
+        config = self._config
+        return Parts(
+            writer=self._writer("channel"),
+            equipment=self._equipment(script),
+            conversations=self._conversations["turn"],
+            agents=self._agents,
+            settings=config.channel,
+            profile=channel.profile(config),
+            statuses=cast("Any", Nowhere()),
+            workspace=cast("Any", lambda tenant, agent: Nowhere()),  # noqa: ARG005 - the port's
+            default_model=script.model,
+            briefings=BriefingThen(
+                self._past, self._past, people_tokens=config.cortex.people_tokens
+            ),
+            jobs=cast("Any", Nowhere()),
+            job_index=cast("Any", Nowhere()),
+        )
+
+    # -- branches and workers ----------------------------------------------------------------
+
+    async def _service(self, run: Run, number: int, claim: Recorded) -> None:
+        holder = self._recording.by_id.get(claim.envelope.cause or EventId(""))
+        if holder is None:
+            raise Permanent("what it was asked is not in the recording")
+        again = any(each.envelope.cause == claim.envelope.cause for each in run.claims[:number])
+        self._past.rewind(claim.seq - 1, claim.envelope.at)
+        script = self._script(run)
+        service = self._branches(script) if run.kind == "branch" else self._workers(script)
+        service.script = script
+        await service.handle(Delivery(holder, 2 if again else 1))
+
+    def _branches(self, script: Script) -> BranchesThen:
+        parts = self._run_parts("branch", script)
+        nowhere = cast("Any", Nowhere())
+        return BranchesThen(parts, nowhere, None, self._config.persistence, known=nowhere)
+
+    def _workers(self, script: Script) -> WorkersThen:
+        limit = self._config.worker.tool_output_bytes
+        scope = WorkerScope(cast("Any", Nowhere()), shell_timeout_s=0, output_bytes=limit)
+        return WorkersThen(self._run_parts("worker", script), lambda tenant, agent: scope)  # noqa: ARG005
+
+    def _run_parts(self, kind: Kind, script: Script) -> RunParts:
+        profile = branch.profile if kind == "branch" else worker.profile
+        return RunParts(
+            writer=self._writer(kind),
+            equipment=self._equipment(script),
+            conversations=self._conversations[kind],
+            agents=self._agents,
+            profile=profile(self._config),
+            default_model=script.model,
+        )
+
+    # -- shared ------------------------------------------------------------------------------
+
+    def _writer(self, actor: str) -> Writer:
+        return Writer(self._past, self._past, actor)
+
+    def _script(self, run: Run) -> Script:
+        answers = ports.RecordedRun(self._past, run.run_id, run.subject, run.steps)
+        return Script(self._past, answers, _first_call(run), _model(run))
+
+    def _equipment(self, script: Script) -> Equipment:
+        config = self._config
+        return Equipment(
+            bodies=self._bodies,
+            model=script.run,
+            live=NoLive(),
+            clock=self._past,
+            stopping=self._stopping,
+            tool_output_bytes=config.worker.tool_output_bytes,
+            max_output_tokens=config.models.max_output_tokens,
+            context_window_tokens=config.models.context_window_tokens,
+            kept=self._kept,
+        )
+
+
+def _first_call(run: Run) -> Recorded | None:
+    return next((each for each in run.steps if isinstance(each.event, ModelCalled)), None)
+
+
+def _model(run: Run) -> str:
+    """Return the model that is asked where the agent names none: which it was, was chosen then."""
+    for recorded in run.steps:
+        if isinstance(recorded.event, RunStarted | ModelCalled):
+            return recorded.event.model
+    return OFFLINE_MODEL
