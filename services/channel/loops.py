@@ -6,6 +6,7 @@ from typing import Final
 
 from projections import jobs, runs
 from services.channel.service import DURABLE, Channel, Parts
+from services.channel.tools import JobLine
 from services.errors import Transient
 from services.runtime.briefings import Briefings
 from services.runtime.config import Config
@@ -43,18 +44,25 @@ class ProjectedJobs:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def lines(self, tenant: str, agent: str) -> list[str]:
+    async def listing(self, tenant: str, agent: str) -> list[JobLine]:
         """Return a line for each job of an agent."""
         async with reading(self._pool, tenant) as conn:
             found = await jobs.listing(conn, tenant, agent=agent)
-        return [f"- {it.job} ({it.standing}): {_said(it)}" for it in found]
+        return [
+            JobLine(
+                it.definition.deliver_to,
+                f"- {it.job} ({it.standing}): {_when(it)}",
+                preview(it.definition.prompt),
+            )
+            for it in found
+        ]
 
 
-def _said(job: jobs.Job) -> str:
+def _when(job: jobs.Job) -> str:
     schedule = job.definition.schedule
     when = schedule.cron or (f"every {schedule.every_s} s" if schedule.every_s else "once")
     last = job.last_outcome or job.last_state or "not run yet"
-    return f"{when} {schedule.zone}; {preview(job.definition.prompt)}; last: {last}"
+    return f"{when} {schedule.zone}; last: {last}"
 
 
 def profile(config: Config) -> Profile:

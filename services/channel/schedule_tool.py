@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from schemas.schedule import Misfire, Overlap
 from schemas.subjects import Subject
-from services.channel.tools import Scope
+from services.channel.tools import JobLine, Scope
 from services.errors import Rejected
 from services.runtime import ids
 from services.runtime.jobs.civil import zone_of
@@ -134,8 +134,21 @@ async def _next(scope: Scope, job: Subject, action: str) -> str:
 async def _list(scope: Scope, here: Subject) -> ToolOutput:
     if scope.job_index is None:
         raise Rejected("There are no jobs here.")
-    lines = await scope.job_index.lines(here.tenant, here.agent or "")
+    found = await scope.job_index.listing(here.tenant, here.agent or "")
+    lines = [line for job in found if (line := await _shown(scope, here, job))]
     return ToolOutput("Jobs:\n" + "\n".join(lines) if lines else "There are no jobs.")
+
+
+async def _shown(scope: Scope, here: Subject, job: JobLine) -> str:
+    """Return what may be known here of a job: nothing if it works for a closed conversation."""
+    if job.told is None:
+        return job.line
+    place = here._replace(adapter=job.told.adapter, conversation=job.told.conversation)
+    if place != here:
+        there = await scope.turn.conversations.newest(place)
+        if there.private or not there.group:
+            return ""
+    return f"{job.line}; {job.prompt}"
 
 
 SCHEDULE: Final[Tool[Scope, Any]] = Tool(

@@ -18,6 +18,7 @@ from schemas.channel import (
     ReplySent,
     WorkerRequested,
 )
+from schemas.schedule import Target
 from services.channel.turn import Turn
 from services.errors import Rejected
 from services.runtime import ids, reading_back
@@ -44,10 +45,22 @@ class Scope:
     job_index: "JobIndex | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job in a list."""
+
+    told: Target | None
+    """Where its results are told."""
+    line: str
+    """Its name and when it is due."""
+    prompt: str
+    """The beginning of what it does."""
+
+
 class JobIndex(Protocol):
     """Where the agent's jobs are listed."""
 
-    async def lines(self, tenant: str, agent: str) -> list[str]:
+    async def listing(self, tenant: str, agent: str) -> list[JobLine]:
         """Return a line for each.
 
         Raises:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from schemas.base import AgentId
 from schemas.config import AgentDefined
+from schemas.schedule import JobDefined
 from schemas.subjects import Subject, parse
 from services.branch.occasions import Occasions
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
+from services.channel.tools import JobLine
 from services.compactor import decider, service as compactor
 from services.compactor.compactions import Compactions
 from services.compactor.service import Compactor
@@ -199,7 +201,7 @@ class Replica:
                     self.conversations,
                     agents,
                 ),
-                job_index=NoJobs(),
+                job_index=FoldedJobs(self.log),
             )
         )
         self.branches = Branches(
@@ -297,11 +299,20 @@ class NoStatuses:
         return {}
 
 
-class NoJobs:
-    """There are none."""
+class FoldedJobs:
+    """The jobs of an agent, from the log."""
 
-    async def lines(self, tenant: str, agent: str) -> list[str]:
-        return []
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    async def listing(self, tenant: str, agent: str) -> list[JobLine]:
+        found: dict[str, JobLine] = {}
+        async for recorded in self._log.read(f"evt.{tenant}.{agent}.cron.>", fresh=True):
+            if isinstance(recorded.event, JobDefined):
+                name = parse(recorded.subject).conversation
+                event = recorded.event
+                found[name] = JobLine(event.deliver_to, f"- {name}", str(event.prompt))
+        return list(found.values())
 
 
 class MortalWorkers(Workers):

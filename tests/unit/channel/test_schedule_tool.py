@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from schemas.channel import ReplySent
 from schemas.run import ToolReturned
 from schemas.schedule import JobDefined, JobDeleted, JobPaused, JobResumed, OccurrenceFired, Target
-from tests.support.builders import START
+from tests.support.builders import CONVERSATION, START
 from tests.support.crashes import Scenario, at_every_point, saying
 from tests.support.replicas import Deliveries, Shared
 from tests.support.scripted_model import by_prompt, calls, does
@@ -26,14 +26,16 @@ class Talk:
         self.deliveries = Deliveries(shared)
         self.said = 0
 
-    async def call(self, action: str, job: str = "inbox", **arguments) -> str:
+    async def call(
+        self, action: str, job: str = "inbox", *, where=CONVERSATION, group=False, **arguments
+    ) -> str:
         """Let the model call the tool once; return what it is told."""
         self.shared.model.queued += [
             does(calls("schedule", action=action, job=job, **arguments)),
             does(calls("reply", text="Done.")),
         ]
         self.said += 1
-        await self.shared.say(f"please {self.said}")
+        await self.shared.say(f"please {self.said}", subject=where, group=group)
         await self.deliveries.settle()
         return [it.output for it in self.events(ToolReturned) if it.name == "schedule"][-1]
 
@@ -100,6 +102,20 @@ async def test_a_job_of_the_name_is_there_only_once(talk):
 
 async def test_with_no_jobs_the_list_says_so(talk):
     assert await talk.call("list", job="") == "There are no jobs."
+
+
+async def test_of_the_jobs_of_closed_conversations_nothing_is_known_elsewhere(talk):
+    await talk.call("create", "mine", prompt="ask how I slept", every="1d")
+    await talk.call("create", "quiet", prompt="ask nobody", every="1d", silent=True)
+    assert await talk.call("list") == "Jobs:\n- mine; ask how I slept\n- quiet"
+    room = CONVERSATION._replace(conversation="room")
+    assert await talk.call("list", where=room) == "Jobs:\n- quiet"
+
+
+async def test_the_jobs_of_open_conversations_are_known_everywhere(talk):
+    await talk.call("create", "ours", prompt="look", every="1d", group=True)
+    room = CONVERSATION._replace(conversation="room")
+    assert await talk.call("list", where=room) == "Jobs:\n- ours; look"
 
 
 CREATE = Scenario(
