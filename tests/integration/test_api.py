@@ -413,6 +413,8 @@ async def test_the_documentation_is_valid_and_whole(portal):
     conversation = "/api/v1/agents/{agent}/conversations/{conversation}"
     documents = "/api/v1/agents/{agent}/documents"
     job = "/api/v1/agents/{agent}/jobs/{job}"
+    tasks = "/api/v1/agents/{agent}/tasks"
+    goals = "/api/v1/agents/{agent}/goals"
     assert {
         "get /",
         "get /healthz",
@@ -438,6 +440,17 @@ async def test_the_documentation_is_valid_and_whole(portal):
         *(f"{method} {job}" for method in ("get", "put", "patch", "delete")),
         f"post {job}/{{doing}}",
         f"get {job}/why",
+        f"get {tasks}",
+        f"post {tasks}",
+        f"get {tasks}/{{task}}",
+        f"get {tasks}/{{task}}/history",
+        *(f"post {tasks}/{{task}}/{what}" for what in ("state", "run", "edit", "steps")),
+        *(f"post {tasks}/{{task}}/{what}" for what in ("comments", "dependencies")),
+        f"get {goals}",
+        f"post {goals}",
+        f"get {goals}/{{goal}}",
+        f"get {goals}/{{goal}}/history",
+        *(f"post {goals}/{{goal}}/{what}" for what in ("state", "edit", "comments")),
         "get /api/v1/why/missed",
         "get /api/v1/why/{ref}",
     } == set(operations)
