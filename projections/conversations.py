@@ -30,6 +30,7 @@ from schemas.channel import (
     MessageReceived,
     ReactionAdded,
     ReplySent,
+    ResultDelivered,
     RetryRequested,
     TurnCompleted,
     TurnFailed,
@@ -152,6 +153,8 @@ def _said(event: ChannelEvent) -> Row | None:
                 "reply_to": event.reply_to,
                 "turn_id": event.turn_id,
             }
+        case ResultDelivered():
+            return {"role": "agent", "text": event.text}
         case FileSent():
             return {
                 "role": "file",
@@ -210,6 +213,20 @@ async def listing(
 async def one(conn: Conn, conversation: Subject) -> Conversation | None:
     """Return the conversation that the subject belongs to, or None."""
     found = await rows(conn, Conversation, SQL["one"], _where(conversation))
+    return found[0] if found else None
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where something was said."""
+
+    agent: str
+    adapter: str
+    conversation: str
+
+
+async def find(conn: Conn, tenant: str, ref: str) -> Place | None:
+    """Return where a person's message is, by its own id, its event's, or the beginning of that."""
+    found = await rows(conn, Place, SQL["find"], {"tenant": tenant, "ref": ref})
     return found[0] if found else None
 
 

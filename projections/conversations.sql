@@ -76,6 +76,12 @@ FROM conversations
 WHERE tenant = %(tenant)s AND agent = %(agent)s
   AND adapter = %(adapter)s AND conversation = %(conversation)s;
 
+-- name: find
+SELECT agent, adapter, conversation FROM messages
+WHERE tenant = %(tenant)s AND role = 'person'
+  AND (message_id = %(ref)s OR event_id LIKE %(ref)s || '%%')
+ORDER BY seq DESC LIMIT 1;
+
 -- name: messages
 SELECT event_id, seq, at, role, author_id, author_name, text, message_id, reply_to, name, body,
        attachments, turn_id

@@ -17,6 +17,7 @@ from projections import (
     conversations,
     dead_letters,
     goals,
+    jobs,
     memories,
     passage_vectors,
     passages,
@@ -109,6 +110,7 @@ PROJECTIONS: Final = (
     _of(passages),
     _of(tasks),
     _of(goals),
+    _of(jobs),
 )
 BY_NAME: Final = {projection.name: projection for projection in PROJECTIONS}
 

@@ -28,6 +28,7 @@ from schemas.channel import (
     MessageReceived,
     ReactionAdded,
     ReplySent,
+    ResultDelivered,
     RetryRequested,
     TurnCompleted,
     TurnFailed,
@@ -208,7 +209,14 @@ def _of_channel(event: ChannelEvent, recorded: Recorded) -> tuple[str, Row] | No
     at = recorded.envelope.at
     row: Row = {}
     match event:
-        case MessageReceived() | ReplySent() | ReactionAdded() | FileSent() | RetryRequested():
+        case (
+            MessageReceived()
+            | ReplySent()
+            | ReactionAdded()
+            | FileSent()
+            | RetryRequested()
+            | ResultDelivered()
+        ):
             return None
         case TurnStarted() | TurnResumed() | TurnCompleted() | TurnFailed():
             return event.turn_id, _of_turn(event, at)

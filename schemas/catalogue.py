@@ -5,7 +5,19 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from schemas import channel, config, cortex, dead, goals, ingest, memory, people, run, tasks
+from schemas import (
+    channel,
+    config,
+    cortex,
+    dead,
+    goals,
+    ingest,
+    memory,
+    people,
+    run,
+    schedule,
+    tasks,
+)
 from schemas.base import Event
 from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
@@ -17,6 +29,7 @@ from schemas.ingest import IngestEvent
 from schemas.memory import MemoryEvent
 from schemas.people import PeopleEvent
 from schemas.run import RunEvent
+from schemas.schedule import ScheduleEvent
 from schemas.tasks import TasksEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
@@ -31,6 +44,7 @@ AnyEvent: TypeAlias = (
     | ConfigEvent
     | DeadEvent
     | PeopleEvent
+    | ScheduleEvent
 )
 
 MODULES: Final[dict[ModuleType, Any]] = {
@@ -44,6 +58,7 @@ MODULES: Final[dict[ModuleType, Any]] = {
     config: ConfigEvent,
     dead: DeadEvent,
     people: PeopleEvent,
+    schedule: ScheduleEvent,
 }
 """Each module of events to its union, in the order of the catalogue."""
 

@@ -4,7 +4,7 @@ Subject:  evt.{tenant}.{agent}.{adapter}.{conversation}.channel._
 Order:    the conversation's own; at most one turn is open at any point of it
 Writer:   adapters and api (messages, retries), services.channel (turns and their effects),
           services.branch and services.worker (what came back; branches of persistence),
-          services.compactor (checkpoints)
+          services.compactor (checkpoints), services.scheduler (results of jobs)
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -63,6 +63,8 @@ class TurnStarted(Event, tag="turn_started"):
 
     turn_id: RunId
     owner: str
+    occurrence: EventId | None = None
+    """The occurrence of a job that the turn is for; None where people talk."""
 
 
 class TurnResumed(Event, tag="turn_resumed"):
@@ -248,6 +250,15 @@ class CompactionFailed(Event, tag="compaction_failed"):
     reason: str = ""
 
 
+class ResultDelivered(Event, tag="result_delivered"):
+    """A job of the agent had something to say here; adapters deliver it as they do replies."""
+
+    job: str
+    """Name of the job."""
+    occurrence: EventId
+    text: Content
+
+
 ChannelEvent: TypeAlias = (
     MessageReceived
     | TurnStarted
@@ -268,5 +279,6 @@ ChannelEvent: TypeAlias = (
     | CompactionRequested
     | CheckpointCut
     | CompactionFailed
+    | ResultDelivered
 )
 CHANNEL_EVENTS: Decoder[ChannelEvent] = Decoder(ChannelEvent)

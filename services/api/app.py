@@ -24,6 +24,7 @@ from services.api.routes import (
     files,
     goals,
     health,
+    jobs,
     messages,
     page,
     stream,
@@ -88,6 +89,7 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
                 route_handlers=[
                     *agents.routes,
                     *dead.routes,
+                    *jobs.routes,
                     *health.routes,
                     page.begin_session,
                     conversation,

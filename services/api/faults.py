@@ -9,11 +9,14 @@ import structlog
 from litestar.exceptions import HTTPException, ValidationException
 
 from services.api.door.gate import Forbidden, NotJson, Unauthorized
+from services.api.explaining import UnknownMessage
 from services.errors import LogFull, LogUnavailable, Permanent, Rejected, Transient
 from services.runtime.agents import UnknownAgent
 from services.runtime.database import DatabaseUnavailable
 from services.runtime.documents import InvalidDocument, UnknownDocument
 from services.runtime.intake import InvalidMessage
+from services.runtime.jobs.cron import InvalidSchedule
+from services.runtime.jobs.desk import UnknownJob
 from services.runtime.tasks.board import UnknownGoal, UnknownTask
 from services.runtime.tasks.desk import InvalidTask
 
@@ -66,6 +69,9 @@ FAMILIES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (UnknownAgent, 404, "unknown_agent"),
     (NotThere, 404, "not_found"),
     (UnknownDocument, 404, "unknown_document"),
+    (UnknownJob, 404, "unknown_job"),
+    (UnknownMessage, 404, "unknown_message"),
+    (InvalidSchedule, 422, "invalid_schedule"),
     (UnknownTask, 404, "unknown_task"),
     (UnknownGoal, 404, "unknown_goal"),
     (InvalidMessage, 422, "invalid_message"),

@@ -37,7 +37,7 @@ class Scope:
     conversation: Subject
     agent: str
     speaker: Person | None
-    """Who spoke last before the fork: whom a memory comes from."""
+    """Who spoke last before the fork: whom a memory comes from. Nobody in a run of a job."""
     source: EventId | None
     """The event at which the branch was forked off."""
     since: int
@@ -59,6 +59,8 @@ class Scope:
     """What this process knows of tasks; None: nothing yet."""
     said_at: int | None = None
     """When what it saves was said, UTC microseconds; None for just now."""
+    occurrence: EventId | None = None
+    """The occurrence of a job that it works for; None where people talk."""
 
     @property
     def place(self) -> Place:
@@ -72,8 +74,18 @@ class Scope:
 
     async def audience(self) -> Audience:
         """Return who hears what comes of this branch, and so what it may remember and recall."""
+        if self.occurrence is not None:
+            return await self._audience_of_job(self.occurrence)
         identities = await self.people.of(self.conversation.tenant)
         return audience.of(self.fork, self.conversation, identities)
+
+    async def _audience_of_job(self, occurrence: EventId) -> Audience:
+        run = self.fork.occurrence(occurrence)
+        if run is None or run.deliver_to is None:
+            return audience.of_job(None, self.conversation)
+        adapter, conversation = run.deliver_to.adapter, run.deliver_to.conversation
+        there = self.conversation._replace(adapter=adapter, conversation=conversation)
+        return audience.of_job(await self.conversations.newest(there), there)
 
     async def may_read(self, other: Subject) -> bool:
         """Tell whether what was said in a conversation may be told in this one."""
@@ -90,7 +102,12 @@ class Scope:
             NotWorthKeeping: says why.
             DatabaseUnavailable, MemoryBehind: nothing was saved; it may be tried again.
         """
-        shown = heard(self.fork, system=self.system, recalled=await self._recalled())
+        shown = heard(
+            self.fork,
+            system=self.system,
+            recalled=await self._recalled(),
+            occurrence=self.occurrence,
+        )
         who = await self.audience()
         return await self.keeper.save(
             self.place, candidate, self._origin(key), heard=shown, ids_of_person=who.ids

@@ -64,11 +64,12 @@ class Branches(RunService[Any]):
         fork = await self._with.conversations.up_to(request.subject, request.forked_at)
         silent = request.purpose == "persistence"
         sections = self._persistence_sections if silent else self._sections
+        occurrence = None if silent else fork.focus
         scope = Scope(
             run_id=request.run_id,
             conversation=request.subject,
             agent=agent.id,
-            speaker=fork.speaker,
+            speaker=fork.speaker if occurrence is None else None,
             source=request.forked_at,
             since=request.seq,
             turn=request.turn,
@@ -82,6 +83,7 @@ class Branches(RunService[Any]):
             bodies=self._with.equipment.bodies,
             embedder=self._embedder,
             desk=self._desk,
+            occurrence=occurrence,
         )
         if silent:
             return await self._persistence(request, scope)

@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from schemas.base import Content, EventId
-from schemas.channel import MessageReceived, Person, ReplySent, WorkerConcluded, WorkerRequested
+from schemas.channel import (
+    MessageReceived,
+    Person,
+    ReplySent,
+    ResultDelivered,
+    WorkerConcluded,
+    WorkerRequested,
+)
 from services.branch.scope import Scope
 from services.runtime.bodies import BodyStore
 from services.runtime.conversation import Conversation
@@ -73,7 +80,7 @@ def lines(events: Iterable[Recorded]) -> list[Line]:
                 found.append(Line(label, text, source))
             case WorkerRequested(task=text):
                 found.append(Line("[you gave a worker the task] ", text))
-            case ReplySent(text=text):
+            case ReplySent(text=text) | ResultDelivered(text=text):
                 found.append(Line("[you said] ", text))
             case _:
                 pass
@@ -89,7 +96,8 @@ async def messages(
     fork: Conversation, said: Sequence[Line], bodies: BodyStore
 ) -> tuple[Message, ...]:
     """Return what the model is shown: a few lines from before, then each line with its number."""
-    old = [entry for entry in fork.entries if entry.seq <= fork.unsaved.since]
+    talk = [entry for entry in fork.entries if entry.occurrence is None]
+    old = [entry for entry in talk if entry.seq <= fork.unsaved.since]
     old = [entry for entry in old if not entry.label.startswith("[result of branch")][-BEFORE:]
     told = [
         Message(role="user", content=f"[before] {entry.label}{await _data(entry.text, bodies)}")

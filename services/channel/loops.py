@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from projections import runs
+from projections import jobs, runs
 from services.channel.service import DURABLE, Channel, Parts
+from services.channel.tools import JobLine
 from services.errors import Transient
 from services.runtime.briefings import Briefings
 from services.runtime.config import Config
+from services.runtime.conversation import preview
 from services.runtime.database import Pool, reading
+from services.runtime.jobs.desk import Jobs
 from services.runtime.process import Process, thresholds
 from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
@@ -33,6 +36,33 @@ class ProjectedStatuses:
         except (Transient, TimeoutError):
             return {}
         return {run.run_id: run.status for run in found if run is not None and run.status}
+
+
+class ProjectedJobs:
+    """Jobs, from their projection."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def listing(self, tenant: str, agent: str) -> list[JobLine]:
+        """Return a line for each job of an agent."""
+        async with reading(self._pool, tenant) as conn:
+            found = await jobs.listing(conn, tenant, agent=agent)
+        return [
+            JobLine(
+                it.definition.deliver_to,
+                f"- {it.job} ({it.standing}): {_when(it)}",
+                preview(it.definition.prompt),
+            )
+            for it in found
+        ]
+
+
+def _when(job: jobs.Job) -> str:
+    schedule = job.definition.schedule
+    when = schedule.cron or (f"every {schedule.every_s} s" if schedule.every_s else "once")
+    last = job.last_outcome or job.last_state or "not run yet"
+    return f"{when} {schedule.zone}; last: {last}"
 
 
 def profile(config: Config) -> Profile:
@@ -65,6 +95,14 @@ def build(process: Process) -> Mapping[str, Loop]:
                 process.clock,
                 people_tokens=process.config.cortex.people_tokens,
             ),
+            jobs=Jobs(
+                process.writer("channel"),
+                process.bodies,
+                process.conversations,
+                process.agents,
+                process.config.scheduler.zone,
+            ),
+            job_index=ProjectedJobs(process.pool),
         )
     )
     sweep = Sweep("turn", process, channel.handle, runs.stalled)

@@ -1,6 +1,6 @@
 """Run the channel: whoever gets a trigger takes the conversation's turn, by compare-and-append.
 
-Consumes:  what calls for a turn: messages, results that came back, retries
+Consumes:  what calls for a turn: messages, results that came back, retries, runs of jobs
 Emits:     turns and their effects, on the conversation's channel stream; steps on its turn stream
 Never:     runs tools that work, searches memory, blocks
 """
@@ -12,12 +12,15 @@ from typing import Any, Final, Literal, Protocol
 
 import structlog
 
-from schemas.base import EventId, RunId
+from schemas.base import Content, EventId, RunId
 from schemas.channel import ReplySent, TurnCompleted, TurnFailed, TurnResumed, TurnStarted
 from schemas.cortex import BriefingWritten
+from schemas.schedule import JobDefined, OccurrenceEnded
 from schemas.subjects import Subject, matching, parse
+from services.channel import job_tools
 from services.channel.preview import Preview
-from services.channel.tools import TOOLS, Scope
+from services.channel.schedule_tool import SCHEDULE
+from services.channel.tools import TOOLS, JobIndex, Scope
 from services.channel.turn import Turn
 from services.errors import Conflict, Fenced, Permanent, Rejected, Transient
 from services.runtime import briefings, ids, prompts
@@ -28,6 +31,7 @@ from services.runtime.config import ChannelSettings
 from services.runtime.conversation import Conversation, Trigger, calls_for_turn
 from services.runtime.conversations import Conversations, history
 from services.runtime.event_log import Delivery, Recorded
+from services.runtime.jobs.desk import Jobs
 from services.runtime.journal import Journal
 from services.runtime.run_decider import Finish, Profile, Wait
 from services.runtime.run_loop import Context, Equipment, RunLoop
@@ -44,12 +48,18 @@ TRIGGERS: Final = frozenset(
         "worker_concluded",
         "worker_reported",
         "retry_requested",
+        "occurrence_fired",
+        "occurrence_ended",  # what is queued behind it may begin
     }
 )
+TURN_TOOLS: Final = (*TOOLS, SCHEDULE)  # appended to, never inserted into
 APOLOGY: Final = (
     "I could not answer this: {reason}. Nothing is lost; it is on the dead-letter list and can be "
     "tried again."
 )
+
+MOST_TURNS: Final = 20  # of one run of a job, which would otherwise go in circles for all its time
+LEAST_S: Final = 0.001  # what a run that is out of time still gets, to end
 
 log = structlog.get_logger()
 
@@ -80,6 +90,8 @@ class Parts:
     workspace: "WorkspaceOf"
     default_model: str
     briefings: Briefings
+    jobs: Jobs
+    job_index: JobIndex
 
 
 class WorkspaceOf(Protocol):
@@ -93,13 +105,15 @@ class WorkspaceOf(Protocol):
 class Channel:
     """Answers conversations; any number of replicas share the work."""
 
-    tools: Sequence[Tool[Scope, Any]] = TOOLS
+    tools: Sequence[Tool[Scope, Any]] = TURN_TOOLS
+    tools_for_jobs: Sequence[Tool[Scope, Any]] = job_tools.JOB_TOOLS
 
     def __init__(self, parts: Parts) -> None:
         self._with = parts
         self._owner = ids.owner(DURABLE)
         self._driving: set[RunId] = set()
         self._sections = prompts.load("services.channel", "channel.md")
+        self._job_sections = prompts.load("services.channel", "job.md")
 
     async def run(self) -> None:
         """Consume until asked to stop."""
@@ -152,7 +166,7 @@ class Channel:
         self, subject: Subject, trigger: EventId, state: Conversation
     ) -> tuple[Turn, Journal] | None:
         turn_id = RunId(ids.new())
-        event = TurnStarted(turn_id=turn_id, owner=self._owner)
+        event = TurnStarted(turn_id=turn_id, owner=self._owner, occurrence=state.focus)
         journal = self._journal(subject, turn_id, trigger)
         turn, _ = await asyncio.gather(
             self._claim(subject, trigger, state, turn_id, event), journal.find_end()
@@ -203,7 +217,7 @@ class Channel:
             await self._drive_claimed(turn, journal)
         except (Permanent, Rejected) as error:
             # no repetition would help, and the conversation must go on
-            await self._give_up(turn, _ids(turn.state.unhandled), str(error), turn.attempt)
+            await self._give_up(turn, _ids(turn.state.taken_in), str(error), turn.attempt)
         finally:
             self._driving.discard(turn.turn_id)
 
@@ -214,6 +228,11 @@ class Channel:
             handled = await self._handled(turn, journal)
             reason = journal.state.failure.detail if journal.state.failure else "it kept failing"
             await self._give_up(turn, handled, reason, attempt - 1)
+            return
+        occurrence = turn.state.occurrence(turn.check().occurrence)
+        if occurrence is not None and occurrence.turns > MOST_TURNS:
+            reason = f"it came to no outcome in {MOST_TURNS} turns"
+            await self._give_up(turn, await self._handled(turn, journal), reason, attempt)
             return
         if journal.state.context is None:
             await self._settle_down(turn)
@@ -227,15 +246,16 @@ class Channel:
         try:
             agent = await self._with.agents.get(turn.subject.tenant, turn.subject.agent or "")
         except UnknownAgent as error:
-            await self._give_up(turn, _ids(turn.state.unhandled), str(error), attempt)
+            await self._give_up(turn, _ids(turn.state.taken_in), str(error), attempt)
             return
+        job = _job(turn)
         preview = Preview(self._with.equipment.live, turn.subject, turn.turn_id)
         loop = RunLoop(
             journal,
             self._profile(turn.state),
-            self._with.equipment,
-            model=agent.model or self._with.default_model,
-            tools=self.tools,
+            self._equipment(turn.state),
+            model=(job and job.model) or agent.model or self._with.default_model,
+            tools=self.tools_for_jobs if job else self.tools,
             scope=self._scope(turn),
             context=context,
             on_delta=preview.feed,
@@ -291,7 +311,9 @@ class Channel:
         briefing = await self._with.briefings.newest(agent.tenant, agent.id)
         context = Context(
             system=prompts.system_prompt(
-                agent, self._sections, briefings.shown(briefing, turn.subject)
+                agent,
+                self._job_sections if _job(turn) else self._sections,
+                briefings.shown(briefing, turn.subject),
             ),
             history=await history(state, self._with.equipment.bodies),
             at=at,
@@ -299,14 +321,14 @@ class Channel:
             if journal.state.note is None
             else "",
         )
-        return context, list(state.unhandled)
+        return context, list(state.taken_in)
 
     async def _handled(self, turn: Turn, journal: Journal) -> tuple[EventId, ...]:
         """Return what this turn answers, from its recorded context."""
         if journal.state.context is None:
-            return _ids(turn.state.unhandled)
+            return _ids(turn.state.taken_in)
         state = await self._with.conversations.up_to(turn.subject, journal.state.context)
-        return _ids(state.unhandled)
+        return _ids(state.taken_in)
 
     async def _note(
         self, subject: Subject, state: Conversation, briefing: BriefingWritten | None
@@ -315,13 +337,14 @@ class Channel:
         room = self._with.briefings.people_tokens
         if people := briefings.present(state.present, briefing, tokens=room):
             lines.append(people)
-        if not state.runs:
+        active = [run for run in state.runs if run.occurrence == state.focus]
+        if not active:
             lines.append("No branches or workers are active.")
             return "\n".join(lines)
-        workers = [run.run_id for run in state.runs if run.kind == "worker"]
+        workers = [run.run_id for run in active if run.kind == "worker"]
         statuses = await self._with.statuses.of(subject.tenant, list(workers)) if workers else {}
         lines.append("Active:")
-        for run in state.runs:
+        for run in active:
             seconds = max(self._with.writer.clock.now() - run.at, 0) // 1_000_000
             said = statuses.get(run.run_id, "")
             what = "waiting for input" if run.waiting else f"running {seconds} s"
@@ -331,10 +354,36 @@ class Channel:
         return "\n".join(lines)
 
     def _profile(self, state: Conversation) -> Profile:
-        spoken = any(trigger.message_id is not None for trigger in state.unhandled)
+        if (left_s := self._left_s(state)) is not None and state.turn is not None:
+            spent_s = (self._with.writer.clock.now() - state.turn.at) / 1_000_000
+            tools = frozenset({"set_outcome"})
+            return replace(
+                self._with.profile,
+                max_calls=self._with.settings.job_turns,
+                total_s=spent_s + left_s,  # a limit of the turn, counted from its start
+                ending_tools=tools,
+            )
+        spoken = any(trigger.message_id is not None for trigger in state.taken_in)
         settings = self._with.settings
         most = settings.max_turns if spoken else settings.retrigger_turns
         return replace(self._with.profile, max_calls=most)
+
+    def _equipment(self, state: Conversation) -> Equipment:
+        left_s = self._left_s(state)
+        if left_s is None or state.job is None:
+            return self._with.equipment
+        longest = min(left_s, state.job.definition.inactivity_s)
+        return replace(self._with.equipment, step_s=min(longest, self._with.equipment.step_s))
+
+    def _left_s(self, state: Conversation) -> float | None:
+        """Return the seconds that the occurrence of the open turn has left; None without one."""
+        if state.turn is None or state.turn.occurrence is None or state.job is None:
+            return None
+        occurrence = state.occurrence(state.turn.occurrence)
+        if occurrence is None:
+            return LEAST_S
+        used = (self._with.writer.clock.now() - occurrence.started_at) / 1_000_000
+        return max(state.job.definition.timeout_s - used, LEAST_S)
 
     def _scope(self, turn: Turn) -> Scope:
         subject = turn.subject
@@ -344,6 +393,8 @@ class Channel:
             workspace=self._with.workspace(subject.tenant, subject.agent or ""),
             max_branches=self._with.settings.max_branches,
             max_workers=self._with.settings.max_workers,
+            jobs=self._with.jobs,
+            job_index=self._with.job_index,
         )
 
     # -- ending ------------------------------------------------------------------------------
@@ -352,6 +403,10 @@ class Channel:
         self, turn: Turn, journal: Journal, end: Finish | Wait, handled: tuple[EventId, ...]
     ) -> None:
         state = journal.state
+        if isinstance(end, Finish) and _job(turn) is not None and end.outcome == "timed_out":
+            await self._time_out(turn, end.result, end.reason)
+            await self._complete(turn, journal, handled, end)
+            return
         failed = isinstance(end, Finish) and end.outcome in {"failed", "timed_out"}
         if failed and isinstance(end, Finish):
             failure = state.failure
@@ -359,6 +414,10 @@ class Channel:
             if may_pass and turn.attempt < self._with.settings.attempts:
                 raise Transient(f"no model answered: {end.reason}")
             await self._give_up(turn, handled, end.reason or "no answer came", state.attempt)
+            return
+        if _job(turn) is not None:
+            await self._conclude(turn, end)
+            await self._complete(turn, journal, handled, end)
             return
         replied = turn.state.turn is not None and turn.state.turn.replied
         if end.result and not replied and "skip" not in state.ok_tools:
@@ -371,14 +430,63 @@ class Channel:
                 handled=handled,
                 outcome="replied" if answered else silence,
                 reason=end.reason if isinstance(end, Finish) else "",
-                tool_calls=sum(len(line.tool_calls) for line in state.lines),
+                tool_calls=_called(journal),
+            )
+        )
+
+    async def _conclude(self, turn: Turn, end: Finish | Wait) -> None:
+        """End the occurrence of a job's turn, unless something is still at work for it."""
+        occurrence = turn.check().occurrence
+        if occurrence is None or any(run.occurrence == occurrence for run in turn.state.runs):
+            return
+        outcome = end.outcome if isinstance(end, Finish) else "succeeded"
+        reason = end.reason if isinstance(end, Finish) else ""
+        ended = OccurrenceEnded(
+            occurrence=occurrence, outcome=outcome, text=end.result, reason=reason
+        )
+        await job_tools.conclude(turn, ended)
+
+    async def _time_out(self, turn: Turn, said: Content, reason: str) -> None:
+        """End the occurrence of a job's turn with what there is of it."""
+        occurrence = turn.check().occurrence
+        if occurrence is not None:
+            said = said or job_tools.last_result(turn.state, occurrence)
+            outcome: Literal["partial", "timed_out"] = "partial" if said else "timed_out"
+            ended = OccurrenceEnded(
+                occurrence=occurrence, outcome=outcome, text=said, reason=reason
+            )
+            await job_tools.conclude(turn, ended)
+
+    async def _complete(
+        self, turn: Turn, journal: Journal, handled: tuple[EventId, ...], end: Finish | Wait
+    ) -> None:
+        await turn.end(
+            TurnCompleted(
+                turn_id=turn.turn_id,
+                handled=handled,
+                outcome="silent",
+                reason=end.reason if isinstance(end, Finish) else "",
+                tool_calls=_called(journal),
             )
         )
 
     async def _give_up(
         self, turn: Turn, handled: tuple[EventId, ...], reason: str, attempts: int
     ) -> None:
-        """End the turn as failed, with an honest sentence for the people."""
+        """End the turn as failed, with an honest sentence for the people.
+
+        A run of a job fails itself: it is tried again, or held back, as the job says.
+        """
+        occurrence = turn.check().occurrence
+        if occurrence is not None:
+            ended = OccurrenceEnded(occurrence=occurrence, outcome="failed", reason=reason[:1_000])
+            await job_tools.conclude(turn, ended)
+            await turn.end(
+                TurnCompleted(
+                    turn_id=turn.turn_id, handled=handled, outcome="silent", reason=reason[:1_000]
+                )
+            )
+            return
         apology = APOLOGY.format(reason=reason.rstrip(".") or "an unknown failure")
         text = await content(self._with.equipment.bodies, apology)
         await turn.effect(ReplySent(turn_id=turn.turn_id, text=text), "apology")
@@ -387,6 +495,17 @@ class Channel:
                 turn_id=turn.turn_id, handled=handled, reason=reason, attempts=max(attempts, 1)
             )
         )
+
+
+def _job(turn: Turn) -> JobDefined | None:
+    """Return the job that a turn is a run of; None where people talk."""
+    occurs = turn.state.turn is not None and turn.state.turn.occurrence is not None
+    return turn.state.job.definition if occurs and turn.state.job is not None else None
+
+
+def _called(journal: Journal) -> int:
+    """Return how many tools a turn has called."""
+    return sum(len(line.tool_calls) for line in journal.state.lines)
 
 
 def _taken_over(before: Conversation, now: Conversation) -> bool:
@@ -402,8 +521,9 @@ def _ids(triggers: Sequence[Trigger]) -> tuple[EventId, ...]:
 
 def _pause(state: Conversation, settings: ChannelSettings) -> int:
     """Return when the turn may start, UTC microseconds."""
-    messages = [trigger.at for trigger in state.unhandled if trigger.message_id is not None]
-    results = [trigger.at for trigger in state.unhandled if trigger.message_id is None]
+    taken = [it for it in state.taken_in if it.id != it.occurrence]  # a job begins at once
+    messages = [trigger.at for trigger in taken if trigger.message_id is not None]
+    results = [trigger.at for trigger in taken if trigger.message_id is None]
     until = 0
     if results:
         until = max(results) + settings.retrigger_debounce_ms * 1_000

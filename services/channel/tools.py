@@ -4,7 +4,7 @@ import mimetypes
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypeAlias, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -18,10 +18,12 @@ from schemas.channel import (
     ReplySent,
     WorkerRequested,
 )
+from schemas.schedule import Target
 from services.channel.turn import Turn
 from services.errors import Rejected
 from services.runtime import ids, reading_back
 from services.runtime.bodies import BodyStore, content
+from services.runtime.jobs.desk import Jobs
 from services.runtime.sandbox.workspace import Workspace
 from services.runtime.text import clean
 from services.runtime.tool import Tool, ToolOutput
@@ -39,6 +41,32 @@ class Scope:
     workspace: Workspace
     max_branches: int
     max_workers: int
+    jobs: Jobs | None = None
+    job_index: "JobIndex | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job in a list."""
+
+    told: Target | None
+    """Where its results are told."""
+    line: str
+    """Its name and when it is due."""
+    prompt: str
+    """The beginning of what it does."""
+
+
+class JobIndex(Protocol):
+    """Where the agent's jobs are listed."""
+
+    async def listing(self, tenant: str, agent: str) -> list[JobLine]:
+        """Return a line for each.
+
+        Raises:
+            DatabaseUnavailable: they cannot be had now.
+        """
+        ...
 
 
 A = TypeVar("A", bound=Struct)
@@ -163,7 +191,7 @@ async def _skip(scope: Scope, key: str, arguments: Skip) -> ToolOutput:  # noqa:
 
 
 async def _react(scope: Scope, key: str, arguments: React) -> ToolOutput:
-    messages = [t.message_id for t in scope.turn.state.unhandled if t.message_id is not None]
+    messages = [t.message_id for t in scope.turn.state.taken_in if t.message_id is not None]
     if not messages:
         raise Rejected("There is no message to react to in this turn.")
     event = ReactionAdded(

@@ -6,6 +6,7 @@ from typing import Final
 
 from schemas.base import EventId, RunId
 from schemas.channel import ChannelEvent
+from schemas.schedule import OccurrenceEnded
 from schemas.subjects import Subject
 from services.errors import Conflict, Fenced, LogFull, LogUnavailable
 from services.runtime import ids
@@ -32,17 +33,20 @@ class Turn:
     state: Conversation
     """The conversation as the last append left it."""
 
-    async def effect(self, event: ChannelEvent, key: str) -> EventId:
+    async def effect(
+        self, event: ChannelEvent | OccurrenceEnded, key: str, *, id_: EventId | None = None
+    ) -> EventId:
         """Append an effect of this turn, unless it is there already; return its id.
 
         Args:
             event: What the turn does.
             key: Names the effect within the turn, the same at every try.
+            id_: Its id, where others than this turn may have the same effect.
 
         Raises:
             Fenced: the turn has another owner or is over.
         """
-        id_ = ids.derived("effect", self.turn_id, key)
+        id_ = id_ or ids.derived("effect", self.turn_id, key)
         await self._append(event, id_)
         return id_
 
@@ -59,7 +63,7 @@ class Turn:
         """
         await self._append(event, ids.derived("end", self.turn_id))
 
-    async def _append(self, event: ChannelEvent, id_: EventId) -> None:
+    async def _append(self, event: ChannelEvent | OccurrenceEnded, id_: EventId) -> None:
         envelope = self.writer.seal(event, id=id_, cause=self.holder, turn=self.turn_id)
         deadline = self.writer.clock.monotonic() + PATIENCE_S
         while True:

@@ -71,6 +71,41 @@ LIMIT: Final = flag(
 PERSON: Final = flag(
     "--person", help="of this person alone: portal:ana, or ana; linked ids included", metavar="P"
 )
+JOB: Final = Argument(("name",), "name of the job", metavar="JOB")
+SCHEDULING: Final = (
+    flag("--prompt", help="what each run is to do", metavar="TEXT"),
+    flag("--cron", help="when: five fields, or @daily and the like", metavar="EXPR"),
+    flag("--every", help="when: an interval, `30m`, `1h30m`, `2d`", metavar="D"),
+    flag("--at", help="when: a single time, `2026-05-01 09:00`", metavar="T"),
+    flag("--zone", help="time zone (default: that of the configuration)", metavar="ZONE"),
+    flag("--start", help="not before this time, or `none`", metavar="T"),
+    flag("--end", help="not after this time, or `none`", metavar="T"),
+    flag("--active", help="only between these hours, `09:00-17:00`, or `none`", metavar="H-H"),
+    flag("--jitter", help="longest random delay", metavar="D"),
+    flag(
+        "--misfire",
+        help="times missed while nothing ran: skip them, run once for all, or all (default: once)",
+        choices=("skip", "once", "all"),
+    ),
+    flag(
+        "--misfire-window", help="how late a missed time may still run (default: 1d)", metavar="D"
+    ),
+    flag("--grace", help="how late still counts as on time (default: 10s)", metavar="D"),
+    flag(
+        "--overlap",
+        help="due while an earlier run goes on: skip, queue or allow (default: skip)",
+        choices=("skip", "queue", "allow"),
+    ),
+    flag("--timeout", help="longest run (default: 10m)", metavar="D"),
+    flag("--inactivity", help="longest step of a run (default: 10m)", metavar="D"),
+    flag("--retries", help="how often a failed run is tried again (default: 0)", type=int),
+    flag("--retry-delay", help="pause before that (default: 1m)", metavar="D"),
+    flag("--breaker-failures", help="failures that hold it back (default: 3)", type=int),
+    flag("--breaker-cooldown", help="how long (default: 1h)", metavar="D"),
+    flag("--to", help="conversation for the results, ADAPTER/C, or `none`", metavar="ADAPTER/C"),
+    flag("--model", help="`provider/name` for its runs, or `none`", metavar="M"),
+)
+"""What a job is made of."""
 KINDS: Final = (
     *("fact", "preference", "decision", "identity", "event", "observation", "goal", "todo"),
 )
@@ -84,6 +119,7 @@ PRIORITIES: Final = ("urgent", "high", "medium", "low")
 GROUPS: Final = {
     "memory": "what an agent remembers",
     "documents": "documents that an agent can search",
+    "job": "what runs by the clock",
     "task": "what an agent has to do",
     "goal": "what its tasks are for",
     "dead": "turns and deliveries that were given up",
@@ -128,7 +164,7 @@ COMMANDS: Final = (
                 "services to run in this process",
                 choices=(
                     *("projector", "channel", "branch", "worker"),
-                    *("compactor", "cortex", "ingest", "api"),
+                    *("compactor", "cortex", "ingest", "scheduler", "api"),
                 ),
                 metavar="NAME",
                 repeat="+",
@@ -701,6 +737,96 @@ COMMANDS: Final = (
         "transfer:import_from",
         (Argument(("file",), "what `export` wrote", type=Path, metavar="FILE"),),
         "The whole file is checked first. A second try changes nothing.",
+    ),
+    Command(
+        "job create",
+        "define a job",
+        "job:create",
+        (JOB, *SCHEDULING, AGENT),
+        "Results are told in portal/terminal, which is where `penstock chat` is, unless --to says "
+        "otherwise. What cannot be honoured is refused with the reason.",
+        (
+            'penstock job create inbox --every 30m --prompt "check the inbox"',
+            'penstock job create digest --cron "0 9 * * mon-fri" --prompt "sum up the news"',
+        ),
+    ),
+    Command(
+        "job edit",
+        "change a job; what is not said stays",
+        "job:edit",
+        (JOB, *SCHEDULING, AGENT),
+        "Holds for every time that is not recorded yet.",
+    ),
+    Command(
+        "job list",
+        "list the jobs",
+        "job:listing",
+        (
+            flag("--agent", help="one agent", metavar="A"),
+            switch("--all", help="deleted ones too"),
+        ),
+    ),
+    Command(
+        "job show",
+        "show a job and its newest occurrences",
+        "job:show",
+        (JOB, AGENT, LIMIT),
+    ),
+    Command(
+        "job pause",
+        "stop a job until it is resumed",
+        "job:pause",
+        (JOB, flag("--reason", help="why", default="", metavar="TEXT"), AGENT),
+    ),
+    Command(
+        "job resume",
+        "let a job go on",
+        "job:resume",
+        (JOB, AGENT),
+        "Also closes the circuit breaker of a job that kept failing.",
+    ),
+    Command(
+        "job delete",
+        "end a job",
+        "job:delete",
+        (JOB, flag("--reason", help="why", default="", metavar="TEXT"), AGENT),
+    ),
+    Command(
+        "job run",
+        "run a job now",
+        "job:run",
+        (JOB, AGENT),
+        "Whatever its schedule, a pause or the circuit breaker say.",
+    ),
+    Command(
+        "why",
+        "explain why something happened, or did not",
+        "why:why",
+        (
+            Argument(
+                ("what",),
+                "a job, or the id of a message or a turn",
+                metavar="JOB|MESSAGE|TURN",
+                repeat="?",
+            ),
+            flag("--at", help="of a job: the minute of this time", metavar="T"),
+            flag("--since", help="of a job: from this time on (default: a day)", metavar="T"),
+            switch("--missed", help="of every job: what was due and nobody recorded"),
+            flag(
+                "--conversation",
+                help="of a message: where it is, ADAPTER/C; works without PostgreSQL",
+                metavar="ADAPTER/C",
+            ),
+            AGENT,
+        ),
+        "Of a job: what should have happened beside what did, with the cause of each difference. "
+        "Of a message: which service took it, which step took long, and where it stands. Exits "
+        "with 1 when a time had no run that should have had one, or a message no answer.",
+        (
+            'penstock why digest --at "2026-05-01 09:00"',
+            "penstock why inbox --since 2026-05-01",
+            "penstock why --missed",
+        ),
     ),
     Command(
         "dead list",

@@ -31,6 +31,7 @@ from schemas.channel import (
     MessageReceived,
     ReactionAdded,
     ReplySent,
+    ResultDelivered,
     RetryRequested,
     TurnCompleted,
     TurnFailed,
@@ -56,11 +57,18 @@ from schemas.run import (
     ToolCalled,
     ToolReturned,
 )
+from schemas.schedule import (
+    DeliveryRefused,
+    OccurrenceDelivered,
+    OccurrenceEnded,
+    OccurrenceFired,
+)
 from services.cli.gist import gist, shown
 from services.runtime.event_log import Recorded
 
 Kind: TypeAlias = Literal[
     "message",
+    "job",
     "turn",
     "branch",
     "worker",
@@ -82,6 +90,7 @@ Kind: TypeAlias = Literal[
 
 EFFECTS: Final[dict[type[Event], Kind]] = {
     ReplySent: "reply",
+    ResultDelivered: "reply",
     FileSent: "file",
     ReactionAdded: "reaction",
     InputRouted: "input",
@@ -159,12 +168,20 @@ class Story:
             self._channel(event, recorded)
         elif isinstance(event, RunEvent):
             self._run(event, recorded)
+        elif isinstance(event, OccurrenceFired):
+            node = self._hang(None, _node("job", recorded, _other(recorded)))
+            self._led_to[recorded.envelope.id] = node
+        elif isinstance(event, OccurrenceEnded | OccurrenceDelivered | DeliveryRefused):
+            node = _node("note", recorded, _other(recorded))
+            self._hang(self._led_to.get(event.occurrence), node)
         else:
             self._hang(self._cause(recorded), _node("other", recorded, _other(recorded)))
 
     # -- the conversation --------------------------------------------------------------------
 
-    def _channel(self, event: ChannelEvent, recorded: Recorded) -> None:
+    def _channel(  # noqa: C901 - a case for every event
+        self, event: ChannelEvent, recorded: Recorded
+    ) -> None:
         match event:
             case MessageReceived():
                 node = self._hang(None, _node("message", recorded, gist(event, 400)))
@@ -187,6 +204,8 @@ class Story:
                 self._begin("worker", event, recorded, event.parent or recorded.envelope.turn)
             case BranchConcluded() | WorkerConcluded() | WorkerReported():
                 self._result(event, recorded)
+            case ResultDelivered():
+                self._hang(self._cause(recorded), _node("reply", recorded, gist(event, 400)))
             case ReplySent() | FileSent() | ReactionAdded() | InputRouted() | CancelRequested():
                 self._effect(event, recorded)
             case CompactionRequested() | CheckpointCut() | CompactionFailed():

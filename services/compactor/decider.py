@@ -70,6 +70,8 @@ def decide(state: Conversation, count: Counted | None, limits: Limits, *, now: i
         limits: What the conversation may fill.
         now: UTC microseconds.
     """
+    if state.job is not None:
+        return None  # each run of a job begins afresh, and leaves nothing behind when it ends
     by_tokens = usage.tokens(state, count) / limits.window_tokens
     by_entries = len(state.entries) / (2 * limits.keep)
     if count is not None and count.overflowed and not _cut_since(state, count):

@@ -1,7 +1,8 @@
 """Who hears what is said in a conversation, and so whose memories belong there.
 
 Decided from what the platform says of the conversation and who has spoken in it, never from what a
-model asks for. A conversation is a person's own as long as nobody else has ever spoken in it.
+model asks for. A conversation is a person's own as long as nobody else has ever spoken in it. A run
+of a job is heard where its result is told.
 """
 
 from dataclasses import dataclass
@@ -81,6 +82,23 @@ def of(state: Conversation, where: Subject, identities: Identities) -> Audience:
         conversation=f"{where.adapter}/{where.conversation}",
         person=speaker,
         ids=identities.all_of(speaker) if speaker else (),
+    )
+
+
+def of_job(told: Conversation | None, where: Subject) -> Audience:
+    """Return who hears what a run of a job says: whoever hears what is said where it is told.
+
+    Nobody speaks in it, so nothing that is a person's own belongs there, even where that person
+    alone is told.
+
+    Args:
+        told: The fold of the conversation where it is told; None where it is told nowhere.
+        where: That conversation; the job's own where there is none.
+    """
+    everyone = told is not None and _scope(told) == "agent"
+    return Audience(
+        scope="agent" if everyone else "channel",
+        conversation=f"{where.adapter}/{where.conversation}",
     )
 
 

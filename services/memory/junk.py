@@ -19,7 +19,7 @@ MOST_PARTS: Final = 20  # of a statement that may echo several others; a longer 
 PROMPT_WORDS: Final = 4  # shared with one sentence of a prompt; fewer can be chance
 
 _SYSTEM: Final = re.compile(
-    r"^\s*\[(?:status|task|result of|note|nudge|repair|limit|system|input|message|you )"
+    r"^\s*\[(?:status|task|job |result of|note|nudge|repair|limit|system|input|message|you )"
     r"|<\|\w+\|>|^\s*</?(?:system|assistant|user|tool)\b|^\s*#{1,6} (?:system|instructions)\b"
     r"|\b(?:memory|channel)_(?:save|recall|delete|about|correct)\b|\bspawn_worker\b"
     r"|^(?:the|my|your) system prompt (?:says|tells|states|requires|instructs)\b"

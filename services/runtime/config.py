@@ -40,6 +40,15 @@ class ChannelSettings(Struct, frozen=True, kw_only=True):
             "worker. Telling a result needs fewer than answering a person.",
         ),
     ] = 3
+    job_turns: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="Model calls in one turn of a job's run. Nobody waits and nobody can be "
+            "asked, so it may take more steps than a talk; its time limit ends it anyway.",
+        ),
+    ] = 10
     retrigger_debounce_ms: Annotated[
         int,
         Meta(
@@ -360,6 +369,37 @@ class CompactorSettings(Struct, frozen=True, kw_only=True):
             "smaller one is cheaper."
         ),
     ] = None
+
+
+class SchedulerSettings(Struct, frozen=True, kw_only=True):
+    """The scheduler, which says when jobs are due."""
+
+    zone: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="IANA time zone of jobs that name none, such as `Europe/Berlin`. UTC has "
+            "no summer time, so nothing about it surprises.",
+        ),
+    ] = "UTC"
+    concurrency: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Occurrences recorded at once. Enough to fill the log's pipe when "
+            "thousands of jobs are due in the same second.",
+        ),
+    ] = 64
+    alive_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=300,
+            description="Seconds between two marks that a scheduler runs. After an outage, `why` "
+            "knows its beginning this precisely.",
+        ),
+    ] = 15.0
 
 
 class GuardThresholds(Struct, frozen=True, kw_only=True):
@@ -959,6 +999,7 @@ class Config(Struct, frozen=True, kw_only=True):
     persistence: PersistenceSettings = PersistenceSettings()
     worker: WorkerSettings = WorkerSettings()
     compactor: CompactorSettings = CompactorSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
     guard: GuardSettings = GuardSettings()
     cortex: CortexSettings = CortexSettings()
     models: ModelSettings = ModelSettings()

@@ -23,6 +23,7 @@ from schemas.channel import (
     Person,
     ReactionAdded,
     ReplySent,
+    ResultDelivered,
     RetryRequested,
     TurnCompleted,
     TurnFailed,
@@ -32,6 +33,18 @@ from schemas.channel import (
     WorkerReported,
     WorkerRequested,
 )
+from schemas.schedule import (
+    JobDefined,
+    JobDeleted,
+    JobPaused,
+    JobResumed,
+    OccurrenceEnded,
+    OccurrenceFired,
+    OccurrenceMissed,
+    OccurrenceSkipped,
+    Target,
+)
+from schemas.subjects import parse
 from services.runtime import chronicle, persistence
 from services.runtime.chronicle import Checkpoint
 from services.runtime.event_log import Recorded
@@ -60,6 +73,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether a turn did it: it belongs with what stands before it."""
     again: bool = False
     """Whether a checkpoint covers it: shown nevertheless, since it has still to be answered."""
+    occurrence: EventId | None = None
+    """The occurrence of a job that it belongs to: no other one is shown it."""
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,6 +85,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message_id: str | None = None
     """Platform id of a person's message; None for a result that came back."""
     person: Person | None = None
+    occurrence: EventId | None = None
+    """The occurrence of a job that it belongs to."""
 
 
 class OpenTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,6 +107,8 @@ class OpenTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether a reply is among the effects."""
     answered: bool = False
     """Whether a reply, a file or a reaction is."""
+    occurrence: EventId | None = None
+    """The occurrence of a job that it is for."""
 
 
 class ActiveRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -103,6 +122,33 @@ class ActiveRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Sequence of its request: nothing of the run is before it."""
     interactive: bool = False
     waiting: bool = False
+    occurrence: EventId | None = None
+    """The occurrence of a job that it works for."""
+
+
+class Occurrence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run of a job that has not ended."""
+
+    id: EventId
+    due_at: Microseconds
+    attempt: int = 1
+    together: bool = False
+    """It need not wait for an earlier one."""
+    started_at: Microseconds = 0
+    """When its first turn started; 0 before."""
+    turns: int = 0
+    deliver_to: Target | None = None
+    """Where its result is told, as it was said when it began: an edit is for later ones."""
+
+
+class JobStanding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The job that a conversation is the one of."""
+
+    definition: JobDefined
+    standing: Literal["active", "paused", "deleted"] = "active"
+    horizon: Microseconds = 0
+    """Nothing that is defined from now on may hold for times due up to this."""
+    open: tuple[Occurrence, ...] = ()
 
 
 class Compaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -158,6 +204,27 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     compaction_failed_at: Microseconds = 0
     turn_seq: int = 0
     """Sequence at which the newest turn started."""
+    job: JobStanding | None = None
+    """None where people talk."""
+
+    @property
+    def focus(self) -> EventId | None:
+        """Return the occurrence that the open turn is for, or that the next one will be for."""
+        if self.turn is not None:
+            return self.turn.occurrence
+        ready = _ready(self)
+        return ready[0].occurrence if ready else None
+
+    @property
+    def taken_in(self) -> tuple[Trigger, ...]:
+        """Return what the open turn answers, as far as it is known now."""
+        return tuple(t for t in self.unhandled if t.occurrence == self.focus)
+
+    def occurrence(self, id_: EventId | None) -> Occurrence | None:
+        """Return the open occurrence of this id, or None."""
+        if self.job is None or id_ is None:
+            return None
+        return next((it for it in self.job.open if it.id == id_), None)
 
     def run(self, run_id: str) -> ActiveRun | None:
         """Return the active run of this id, one that nobody is told of included, or None."""
@@ -202,10 +269,16 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
     match recorded.event:
         case MessageReceived() as message:
             return _receive(state, recorded, message, keep)
-        case TurnStarted(turn_id=turn_id, owner=owner):
-            holder = recorded.envelope.cause
-            turn = OpenTurn(turn_id=turn_id, owner=owner, holder=holder, seq=recorded.seq, at=at)
-            return replace(state, turn=turn, turn_seq=recorded.seq)
+        case TurnStarted(turn_id=turn_id, owner=owner, occurrence=occurrence):
+            turn = OpenTurn(
+                turn_id=turn_id,
+                owner=owner,
+                holder=recorded.envelope.cause,
+                seq=recorded.seq,
+                at=at,
+                occurrence=occurrence,
+            )
+            return replace(_begun(state, occurrence, at), turn=turn, turn_seq=recorded.seq)
         case TurnResumed(owner=owner, attempt=attempt) if state.turn is not None:
             holder = recorded.envelope.cause
             turn = replace(state.turn, owner=owner, attempt=attempt, holder=holder)
@@ -227,11 +300,17 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
             state = _begin(
                 _effect(state, id_),
                 ActiveRun(
-                    run_id=run_id, kind="branch", task=preview(task), at=at, seq=recorded.seq
+                    run_id=run_id,
+                    kind="branch",
+                    task=preview(task),
+                    at=at,
+                    seq=recorded.seq,
+                    occurrence=_current(state),
                 ),
             )
             return _add(state, recorded, "user", f"[you started branch {run_id}] ", task, keep)
-        case WorkerRequested(run_id=run_id, task=task, interactive=interactive):
+        case WorkerRequested(run_id=run_id, task=task, interactive=interactive, parent=parent):
+            asked_by = state.run(parent) if parent else None
             state = _begin(
                 _effect(state, id_),
                 ActiveRun(
@@ -241,6 +320,7 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
                     at=at,
                     seq=recorded.seq,
                     interactive=interactive,
+                    occurrence=asked_by.occurrence if asked_by else _current(state),
                 ),
             )
             return _add(state, recorded, "user", f"[worker {run_id} was started] ", task, keep)
@@ -259,15 +339,14 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
             concluded = _conclude(state, recorded, run_id, label, text, keep)
             return concluded if worker is None else replace(concluded, unhandled=state.unhandled)
         case WorkerConcluded(run_id=run_id, outcome=outcome, result=text):
-            label = _label("worker", run_id, outcome)
+            label, run = _label("worker", run_id, outcome), state.run(run_id)
             concluded = _conclude(state, recorded, run_id, label, text, keep)
-            return concluded if concluded is state else _noticed(concluded, recorded)
+            return concluded if run is None else _noticed(concluded, recorded, run.occurrence)
         case WorkerReported(run_id=run_id, result=text) if state.run(run_id) is not None:
             state = _waiting(state, run_id, waiting=True)
-            state = _add(state, recorded, "user", _label("worker", run_id, "waiting"), text, keep)
-            return replace(state, unhandled=(*state.unhandled, Trigger(id=id_, at=at)))
+            return _result(state, recorded, run_id, _label("worker", run_id, "waiting"), text, keep)
         case TurnCompleted(handled=handled):
-            return _noticed(_end_turn(state, handled), recorded)
+            return _noticed(_end_turn(state, handled), recorded, _current(state))
         case TurnFailed(turn_id=turn_id, handled=handled):
             ended = _end_turn(state, handled)
             failed = (*ended.failed, (turn_id, ended.taken))[-FAILED:]
@@ -276,8 +355,105 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
             return _retry(state, recorded, turn_id)
         case CompactionRequested() | CheckpointCut() | CompactionFailed() as event:
             return _compact(state, recorded, event)
+        case ResultDelivered(text=text):
+            return _add(state, recorded, "assistant", "", text, keep)
+        case _:
+            return _of_job(state, recorded, keep)
+
+
+def _of_job(  # noqa: PLR0911 - a case for every event
+    state: Conversation, recorded: Recorded, keep: int
+) -> Conversation:
+    """Fold what is recorded of a job: in its conversation, each occurrence starts afresh."""
+    event, id_, at = recorded.event, recorded.envelope.id, recorded.envelope.at
+    if isinstance(event, JobDefined):
+        before = state.job
+        paused = before is not None and before.standing == "paused"
+        job = JobStanding(
+            definition=event,
+            standing="paused" if paused else "active",
+            horizon=max(before.horizon if before else 0, event.effective_at),
+            open=before.open if before else (),
+        )
+        return replace(state, job=job)
+    job_now = state.job
+    if job_now is None:
+        return state
+    match event:
+        case JobPaused(effective_at=effective):
+            return _stands(state, job_now, "paused", effective)
+        case JobResumed(effective_at=effective):
+            return _stands(state, job_now, "active", effective)
+        case JobDeleted(effective_at=effective):
+            return _stands(state, job_now, "deleted", effective)
+        case OccurrenceSkipped(due_at=due) | OccurrenceMissed(due_at=due):
+            return replace(state, job=replace(job_now, horizon=max(job_now.horizon, due)))
+        case OccurrenceFired(due_at=due, manual=manual, attempt=attempt):
+            together = job_now.definition.overlap == "allow"
+            opened = Occurrence(
+                id=id_,
+                due_at=due,
+                attempt=attempt,
+                together=together,
+                deliver_to=job_now.definition.deliver_to,
+            )
+            horizon = job_now.horizon if manual else max(job_now.horizon, due)
+            job_now = replace(job_now, horizon=horizon, open=(*job_now.open, opened))
+            trigger = Trigger(id=id_, at=at, occurrence=id_)
+            state = replace(state, job=job_now, unhandled=(*state.unhandled, trigger))
+            label = f"[job {parse(recorded.subject).conversation}] "
+            prompt = job_now.definition.prompt
+            return _add(state, recorded, "user", label, prompt, keep, occurrence=id_)
+        case OccurrenceEnded(occurrence=ended):
+            state = _effect(state, id_)
+            still = tuple(it for it in job_now.open if it.id != ended)
+            return replace(
+                state,
+                job=replace(job_now, open=still),
+                entries=tuple(it for it in state.entries if it.occurrence != ended),
+                unhandled=tuple(it for it in state.unhandled if it.occurrence != ended),
+            )
         case _:
             return state
+
+
+def _stands(
+    state: Conversation,
+    job: JobStanding,
+    standing: Literal["active", "paused", "deleted"],
+    effective_at: int,
+) -> Conversation:
+    horizon = max(job.horizon, effective_at)
+    return replace(state, job=replace(job, standing=standing, horizon=horizon))
+
+
+def _begun(state: Conversation, occurrence: EventId | None, at: int) -> Conversation:
+    if state.job is None:
+        return state
+    begun = tuple(
+        replace(it, started_at=it.started_at or at, turns=it.turns + 1)
+        if it.id == occurrence
+        else it
+        for it in state.job.open
+    )
+    return replace(state, job=replace(state.job, open=begun))
+
+
+def _current(state: Conversation) -> EventId | None:
+    return state.turn.occurrence if state.turn is not None else None
+
+
+def _ready(state: Conversation) -> tuple[Trigger, ...]:
+    """Return what a turn may take: of a job's queued occurrences only the first's."""
+    if state.job is None:
+        return state.unhandled
+    first = state.job.open[0].id if state.job.open else None
+    return tuple(
+        trigger
+        for trigger in state.unhandled
+        if trigger.occurrence in {None, first}
+        or ((it := state.occurrence(trigger.occurrence)) is not None and it.together)
+    )
 
 
 def _receive(
@@ -309,8 +485,12 @@ def _present(state: Conversation, author: Person) -> tuple[Person, ...]:
     return (*others, author)[-PRESENT:]
 
 
-def _noticed(state: Conversation, recorded: Recorded) -> Conversation:
-    """Let the event count for what is still to be looked through."""
+def _noticed(
+    state: Conversation, recorded: Recorded, occurrence: EventId | None = None
+) -> Conversation:
+    """Let the event count for what is still to be looked through; runs of jobs do not."""
+    if occurrence is not None:
+        return state
     return replace(state, unsaved=persistence.evolve(state.unsaved, recorded))
 
 
@@ -319,17 +499,27 @@ def _is_silent(state: Conversation, run_id: RunId) -> bool:
     return state.unsaved.branch is not None and state.unsaved.branch.run_id == run_id
 
 
-def _add(
+def _add(  # noqa: PLR0913 - an entry has these parts
     state: Conversation,
     recorded: Recorded,
     role: Literal["user", "assistant"],
     label: str,
     text: Content,
     keep: int,
+    *,
+    occurrence: EventId | None = None,
 ) -> Conversation:
-    id_, at = recorded.envelope.id, recorded.envelope.at
-    ours = state.turn is not None and id_ in state.turn.effects
-    entry = Entry(id=id_, seq=recorded.seq, role=role, label=label, text=text, at=at, ours=ours)
+    id_ = recorded.envelope.id
+    entry = Entry(
+        id=id_,
+        seq=recorded.seq,
+        role=role,
+        label=label,
+        text=text,
+        at=recorded.envelope.at,
+        ours=state.turn is not None and id_ in state.turn.effects,
+        occurrence=occurrence or _current(state),
+    )
     entries = (*state.entries, entry)
     if len(entries) > 2 * keep:
         entries = entries[min(len(entries) - keep - 1, _answered(state)) :]
@@ -376,13 +566,21 @@ def _conclude(
 ) -> Conversation:
     if state.run(run_id) is None:
         return state
-    state = _add(state, recorded, "user", label, text, keep)
-    trigger = Trigger(id=recorded.envelope.id, at=recorded.envelope.at)
-    return replace(
-        state,
-        runs=tuple(run for run in state.runs if run.run_id != run_id),
-        unhandled=(*state.unhandled, trigger),
-    )
+    state = _result(state, recorded, run_id, label, text, keep)
+    return replace(state, runs=tuple(run for run in state.runs if run.run_id != run_id))
+
+
+def _result(
+    state: Conversation, recorded: Recorded, run_id: RunId, label: str, text: Content, keep: int
+) -> Conversation:
+    """Take in what a run has to say; one that worked for an ended occurrence is not heard."""
+    run = state.run(run_id)
+    occurrence = run.occurrence if run is not None else None
+    if occurrence is not None and state.occurrence(occurrence) is None:
+        return state
+    state = _add(state, recorded, "user", label, text, keep, occurrence=occurrence)
+    trigger = Trigger(id=recorded.envelope.id, at=recorded.envelope.at, occurrence=occurrence)
+    return replace(state, unhandled=(*state.unhandled, trigger))
 
 
 def _end_turn(state: Conversation, handled: tuple[EventId, ...]) -> Conversation:
@@ -400,7 +598,13 @@ def _end_turn(state: Conversation, handled: tuple[EventId, ...]) -> Conversation
 
 def _retry(state: Conversation, recorded: Recorded, turn_id: RunId) -> Conversation:
     """Make unhandled what a failed turn had taken, and show again what a checkpoint hides of it."""
-    again = tuple(t for failed, ts in state.failed if failed == turn_id for t in ts)
+    again = tuple(
+        t
+        for failed, ts in state.failed
+        if failed == turn_id
+        for t in ts
+        if t.occurrence is None or state.occurrence(t.occurrence)
+    )
     failed = tuple(pair for pair in state.failed if pair[0] != turn_id)
     wanted = {trigger.id for trigger in again}
     shown = [
@@ -531,11 +735,13 @@ def calls_for_turn(state: Conversation, *, max_retriggers: int) -> bool:
     """Tell whether a turn should start now.
 
     A person's message always calls for one. Results that came back do until the agent has taken
-    `max_retriggers` turns on its own; then they wait for the next message.
+    `max_retriggers` turns on its own; then they wait for the next message. A job's do until its
+    time is up.
     """
-    if state.turn is not None or not state.unhandled:
+    ready = _ready(state)
+    if state.turn is not None or not ready:
         return False
-    if any(trigger.message_id is not None for trigger in state.unhandled):
+    if any(trigger.message_id is not None or trigger.occurrence for trigger in ready):
         return True
     return state.retriggers < max_retriggers
 

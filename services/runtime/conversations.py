@@ -167,9 +167,11 @@ def _key(subject: str, keep: int) -> str:
 async def history(conversation: Conversation, bodies: BodyStore) -> tuple[Message, ...]:
     """Return the history as messages: the checkpoints in one, if there are any, then the rest.
 
-    What was shown once reads the same until the next checkpoint.
+    What was shown once reads the same until the next checkpoint. Of a job's conversation it is
+    that of one occurrence: each begins afresh.
     """
-    told = [await _message(entry, bodies) for entry in conversation.entries]
+    mine = [it for it in conversation.entries if it.occurrence == conversation.focus]
+    told = [await _message(entry, bodies) for entry in mine]
     if not conversation.checkpoints:
         return tuple(told)
     before = await told_in_short(conversation.checkpoints, bodies)

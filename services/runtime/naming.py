@@ -7,7 +7,7 @@ LONGEST: Final = 80  # characters of a name
 
 _OURS: Final = re.compile(
     r"(?:status|task|checkpoints|before|transcript|nudge|end of|result of|earlier messages|you"
-    r"|worker|a stop)\b",
+    r"|worker|job|a stop)\b",
     re.IGNORECASE,
 )
 """How what stands in brackets before our own words begins."""

@@ -14,7 +14,7 @@ from services.runtime.supervisor import Loop
 
 SERVICES: Final = (
     *("projector", "channel", "branch", "worker"),
-    *("compactor", "cortex", "ingest", "api"),
+    *("compactor", "cortex", "ingest", "scheduler", "api"),
 )
 
 

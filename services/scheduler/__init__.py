@@ -1,1 +1,1 @@
-"""Turns time into events: fires, skips and misses what is due; has no leader."""
+"""Turns time into occurrences of jobs: each recorded once, by any number of replicas."""

@@ -23,6 +23,7 @@ NAMES = (
     "ingest",
     "replay",
     "transfer",
+    "schedule",
 )
 
 

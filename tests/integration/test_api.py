@@ -412,6 +412,9 @@ async def test_the_documentation_is_valid_and_whole(portal):
     }
     conversation = "/api/v1/agents/{agent}/conversations/{conversation}"
     documents = "/api/v1/agents/{agent}/documents"
+    job = "/api/v1/agents/{agent}/jobs/{job}"
+    tasks = "/api/v1/agents/{agent}/tasks"
+    goals = "/api/v1/agents/{agent}/goals"
     assert {
         "get /",
         "get /healthz",
@@ -433,6 +436,23 @@ async def test_the_documentation_is_valid_and_whole(portal):
         f"post {documents}",
         f"get {documents}/{{document}}",
         f"post {documents}/{{document}}/forget",
+        "get /api/v1/agents/{agent}/jobs",
+        *(f"{method} {job}" for method in ("get", "put", "patch", "delete")),
+        f"post {job}/{{doing}}",
+        f"get {job}/why",
+        f"get {tasks}",
+        f"post {tasks}",
+        f"get {tasks}/{{task}}",
+        f"get {tasks}/{{task}}/history",
+        *(f"post {tasks}/{{task}}/{what}" for what in ("state", "run", "edit", "steps")),
+        *(f"post {tasks}/{{task}}/{what}" for what in ("comments", "dependencies")),
+        f"get {goals}",
+        f"post {goals}",
+        f"get {goals}/{{goal}}",
+        f"get {goals}/{{goal}}/history",
+        *(f"post {goals}/{{goal}}/{what}" for what in ("state", "edit", "comments")),
+        "get /api/v1/why/missed",
+        "get /api/v1/why/{ref}",
     } == set(operations)
     for name, operation in operations.items():
         assert operation["summary"], name

@@ -205,10 +205,10 @@ async def test_who_leaves_leaves_nothing_behind(portal):
     await portal.settled("leaving", "hello")
     await portal.projected()
 
-    async def only_the_projector_follows():
-        return (await held(portal))[2] == 1
+    async def only_services_follow():
+        return (await held(portal))[2] == 2  # the projector and the scheduler
 
-    await until(only_the_projector_follows)
+    await until(only_services_follow)
     before = await held(portal)
 
     async def visit(number):

@@ -7,11 +7,12 @@ from itertools import pairwise
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.base import AgentId, MemoryId
-from schemas.channel import TurnFailed
+from schemas.base import AgentId, EventId, MemoryId
+from schemas.channel import ResultDelivered, TurnFailed
 from schemas.config import AgentRetired
 from schemas.cortex import BriefingWritten, DaySummarised
 from schemas.memory import MemoryForgotten, Replaced
+from schemas.schedule import OccurrenceEnded, OccurrenceFired, Target
 from schemas.subjects import Subject
 from services.runtime.agents import config_subject
 from services.runtime.config import Config, CortexSettings
@@ -19,6 +20,7 @@ from services.runtime.database import DatabaseUnavailable
 from tests.support.builders import BEN, CONVERSATION
 from tests.support.cortex_stand import DIRECT, OPS, Stand
 from tests.support.fake_clock import FakeClock
+from tests.support.jobs import minutely
 from tests.support.replicas import Killed, MortalLog, Point
 
 pytestmark = pytest.mark.integration
@@ -97,6 +99,27 @@ async def test_what_one_person_or_channel_keeps_to_itself_is_never_in_it(stand):
     for body in written:
         assert "swordfish" not in body
         assert "leads" not in body
+
+
+async def test_what_jobs_do_is_not_in_it(stand):
+    job = Subject("acme", "atlas", "cron", "digest")
+    there = Target(adapter=OPS.adapter, conversation=OPS.conversation)
+    await stand.say("hello")
+    await stand.add(job, minutely(prompt="count the swordfish", deliver_to=there))
+    await stand.add(job, OccurrenceFired(due_at=NOON))
+    await stand.work("count swordfish", where=job)
+    told = OccurrenceEnded(occurrence=EventId("o1"), outcome="succeeded", text="3 swordfish")
+    await stand.add(job, told)
+    await stand.add(
+        OPS, ResultDelivered(job="digest", occurrence=EventId("o1"), text="3 swordfish")
+    )
+    await stand.tend()
+    stand.clock.advance(DAY_S)
+    await stand.say("hello again")
+    await stand.tend()
+    written = [r.body.decode() for r in stand.log.events if r.subject.split(".")[5] == "cortex"]
+    assert len(stand.briefings) == 2
+    assert not any("swordfish" in body for body in written)
 
 
 async def test_a_conversation_that_becomes_private_is_told_of_no_more(stand):

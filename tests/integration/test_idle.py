@@ -156,8 +156,8 @@ async def test_a_day_on_which_nothing_happens_costs_nothing(pool, tmp_path):
             assert len(here.written(DaySummarised)) == 1
             assert "heron" in str(here.written(BriefingWritten)[-1])
 
-            synthesised = here.model.asked[answered:]
-            assert synthesised in (["synthesis"], [])
+            looked = {"synthesis", "branch"}  # the graph changed, and somebody had spoken
+            assert set(here.model.asked[answered:]) <= looked
             events, asked = len(here.log.events), len(here.model.asked)
             timers = here.clock.timers = {sleeper.loop for sleeper in here.clock.sleepers}
             assert timers >= TIMERS  # whoever sleeps now has a timer and nothing else to do

@@ -11,6 +11,7 @@ from schemas.base import EventId, RunId
 from schemas.channel import Person
 from schemas.memory import MemoryForgotten, MemoryLinked, MemorySaved, MemoryTouched
 from schemas.run import ToolReturned
+from schemas.schedule import OccurrenceFired, Target
 from schemas.subjects import Subject
 from services.branch.memory_tools import MEMORY_TOOLS
 from services.branch.scope import Scope
@@ -28,6 +29,7 @@ from services.runtime.writer import Writer
 from tests.support.builders import message
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_log import FakeBodies, FakeLog
+from tests.support.jobs import minutely
 from tests.support.replicas import FakeSnapshots
 
 pytestmark = pytest.mark.integration
@@ -36,6 +38,7 @@ TOOLS = {tool.name: tool for tool in MEMORY_TOOLS}
 ANA, BO = Person(id="portal:ana", name="Ana"), Person(id="portal:bo", name="Bo")
 ANA_ON_SLACK = Person(id="slack:U1", name="Ana")
 PLACE = Place("acme", "atlas")
+NO_JOB = object()
 DAY, FRIDAY = "Our release day is Thursday.", "Our release day is Friday."
 
 
@@ -59,13 +62,30 @@ class Office:
     def place(self, conversation):
         return str(Subject("acme", "atlas", "portal", conversation))
 
-    async def use(self, name, *, who=ANA, to="alone", key=None, say=None, run=None, **arguments):
-        """Have a branch of a conversation use a tool, after somebody has spoken there."""
+    async def use(
+        self,
+        name,
+        *,
+        who=ANA,
+        to="alone",
+        key=None,
+        say=None,
+        run=None,
+        job_told=NO_JOB,
+        **arguments,
+    ):
+        """Have a branch of a conversation use a tool, after somebody has spoken there.
+
+        With `job_told` it is the branch of a run of a job, whose result is told there.
+        """
         if say is not None:
             await self.say(say, who=who, to=to)
         run, key = run or f"r{next(self.numbers)}", key or f"call-{next(self.numbers)}"
         tool = TOOLS[name]
-        scope = await self.scope(to, run)
+        if job_told is NO_JOB:
+            scope = await self.scope(to, run)
+        else:
+            scope = await self.job_scope(to, run, job_told)
         output = await tool.run(scope, key, msgspec.convert(arguments, tool.arguments))
         returned = ToolReturned(
             run_id=RunId(run),
@@ -81,8 +101,17 @@ class Office:
             await self.project()
         return output.text
 
-    async def scope(self, conversation, run="r"):
-        subject = Subject("acme", "atlas", "portal", conversation)
+    async def job_scope(self, job, run, told):
+        subject = Subject("acme", "atlas", "cron", job)
+        target = Target(adapter="portal", conversation=told) if told else None
+        for event in (minutely(deliver_to=target, overlap="allow"), OccurrenceFired(due_at=0)):
+            envelope = self.writer.seal(event)
+            await self.log.append(str(subject), envelope)
+        await self.project()
+        return await self.scope(job, run, adapter="cron", occurrence=envelope.id)
+
+    async def scope(self, conversation, run="r", *, adapter="portal", occurrence=None):
+        subject = Subject("acme", "atlas", adapter, conversation)
         conversations = Conversations(self.log, FakeSnapshots())
         fork = await conversations.newest(subject)
         return Scope(
@@ -101,6 +130,7 @@ class Office:
             people=People(self.log),
             keeper=self.keeper,
             bodies=FakeBodies(),
+            occurrence=occurrence,
         )
 
     async def project(self):
@@ -192,6 +222,38 @@ async def test_a_person_is_known_under_every_linked_id_also_back_in_time(office)
     assert again.startswith("Known already")
     await unlink(office.writer, "acme", "slack:U1")
     assert DAY not in await office.use("memory_recall", to="slack", query="release")
+
+
+# -- jobs ---------------------------------------------------------------------------------------
+
+
+async def test_a_run_of_a_job_recalls_what_everybody_may_and_what_belongs_where_it_is_told(office):
+    await office.use("memory_save", content="The alone room is blue.")
+    await office.use("memory_save", to="members", content="The members room is red.")
+    await office.use("memory_save", to="public", content="The public room is green.")
+    for told, rooms in (
+        ("alone", ["green"]),
+        ("members", ["green", "red"]),
+        ("public", ["green"]),
+        (None, ["green"]),
+    ):
+        seen = await office.use("memory_recall", job_told=told, to="digest", query="room")
+        recent = await office.use("memory_recall", job_told=told, to="digest", mode="recent")
+        for colour in ("blue", "green", "red"):
+            line = f"room is {colour}."
+            assert [line in seen, line in recent] == [colour in rooms] * 2
+
+
+async def test_a_run_of_a_job_reads_no_conversation_of_one_person(office):
+    await office.say("the swordfish is in the safe")
+    asked = {"conversation": "portal/alone"}
+    answer = await office.use("channel_recall", job_told="alone", to="digest", **asked)
+    assert "swordfish" not in answer
+
+
+async def test_nobody_is_spoken_with_in_a_run_of_a_job(office):
+    await office.use("memory_save", content=DAY)
+    assert DAY not in await office.use("memory_about", job_told="alone", to="digest")
 
 
 # -- the gate -----------------------------------------------------------------------------------

@@ -54,6 +54,8 @@ class FakeLog:
         return len(self.events)
 
     def _last_seq(self, pattern: str) -> int:
+        if "*" not in pattern and ">" not in pattern:
+            return next((e.seq for e in reversed(self.events) if e.subject == pattern), 0)
         return max((e.seq for e in self.events if matches(pattern, e.subject)), default=0)
 
     async def read(

@@ -28,7 +28,7 @@ from services.runtime.main import supervise
 from services.runtime.process import Process, opened
 from tests.support.servers import SYNC, until
 
-BUSINESS = ("projector", "channel", "branch", "worker", "ingest")
+BUSINESS = ("projector", "channel", "branch", "worker", "ingest", "scheduler")
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 names = count(1)
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from schemas.base import AgentId
 from schemas.config import AgentDefined
+from schemas.schedule import JobDefined
 from schemas.subjects import Subject, parse
 from services.branch.occasions import Occasions
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
+from services.channel.tools import JobLine
 from services.compactor import decider, service as compactor
 from services.compactor.compactions import Compactions
 from services.compactor.service import Compactor
@@ -28,6 +30,7 @@ from services.runtime.conversation import EVERYTHING
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Append, Delivery, EventLog, Handler, Recorded
 from services.runtime.intake import Intake
+from services.runtime.jobs.desk import Jobs
 from services.runtime.model import Model, ModelAnswer, ModelRequest, OnDelta
 from services.runtime.run_loop import Equipment
 from services.runtime.run_service import RunParts
@@ -35,6 +38,7 @@ from services.runtime.sandbox import Limits, Result
 from services.runtime.sandbox.workspace import Workspace
 from services.runtime.tool import Tool
 from services.runtime.writer import Writer
+from services.scheduler.delivery import TYPES as RESULTS, Deliveries as Results
 from services.worker.service import Workers
 from services.worker.tools import WorkerScope
 from tests.support.builders import (
@@ -191,6 +195,13 @@ class Replica:
                 workspace=lambda tenant, agent: shared.sandbox.files,
                 default_model="scripted/one",
                 briefings=Briefings(self.log, shared.clock),
+                jobs=Jobs(
+                    Writer(self.log, shared.clock, "channel"),
+                    shared.bodies,
+                    self.conversations,
+                    agents,
+                ),
+                job_index=FoldedJobs(self.log),
             )
         )
         self.branches = Branches(
@@ -220,6 +231,9 @@ class Replica:
             Writer(self.log, shared.clock, "compactor"), folds, shared.limits
         )
         self.compactions = Compactions(parts("compactor", COMPACTION, folds))
+        self.results = Results(
+            Writer(self.log, shared.clock, "scheduler"), shared.bodies, agents, self.stopping
+        )
 
     async def reach(self, point: Point) -> None:
         """Come to a point, and perhaps not further."""
@@ -258,6 +272,7 @@ class Replica:
             "cortex_synthesis": (SYNTHESES, self.syntheses.handle),
             "compactor": (compactor.TRIGGERS, self.compactor.handle),
             "compaction": (self.compactions.request_types, self.compactions.handle),
+            "scheduler_delivery": (RESULTS, self.results.handle),
         }
 
 
@@ -282,6 +297,22 @@ class NoStatuses:
 
     async def of(self, tenant: str, run_ids: list[str]) -> dict[str, str]:
         return {}
+
+
+class FoldedJobs:
+    """The jobs of an agent, from the log."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    async def listing(self, tenant: str, agent: str) -> list[JobLine]:
+        found: dict[str, JobLine] = {}
+        async for recorded in self._log.read(f"evt.{tenant}.{agent}.cron.>", fresh=True):
+            if isinstance(recorded.event, JobDefined):
+                name = parse(recorded.subject).conversation
+                event = recorded.event
+                found[name] = JobLine(event.deliver_to, f"- {name}", str(event.prompt))
+        return list(found.values())
 
 
 class MortalWorkers(Workers):

@@ -26,6 +26,7 @@ from schemas.channel import (
     Person,
     ReactionAdded,
     ReplySent,
+    ResultDelivered,
     RetryRequested,
     TurnCompleted,
     TurnFailed,
@@ -85,6 +86,20 @@ from schemas.run import (
     ToolReturned,
     Usage,
 )
+from schemas.schedule import (
+    DeliveryRefused,
+    JobDefined,
+    JobDeleted,
+    JobPaused,
+    JobResumed,
+    OccurrenceDelivered,
+    OccurrenceEnded,
+    OccurrenceFired,
+    OccurrenceMissed,
+    OccurrenceSkipped,
+    Schedule,
+    Target,
+)
 from schemas.subjects import Subject
 from schemas.tasks import (
     TaskApproved,
@@ -134,6 +149,12 @@ class Story:
             for name in ("general", "Ünï code")
         ]
         self.memories: list[tuple[Subject, MemoryId]] = []
+        self.jobs: list[Job] = [
+            Job(self, Subject(tenant, agent, "cron", name))
+            for tenant in TENANTS
+            for agent in AGENTS
+            for name in ("digest", "Ünï job")
+        ]
         self.tasks: list[str] = []
 
     def tell(self, events: int) -> list[Recorded]:
@@ -148,9 +169,9 @@ class Story:
             (
                 *(self._conversation, self._memory, self._cortex, self._agent),
                 *(self._dead, self._damage, self._person, self._document),
-                *(self._task, self._goal),
+                *(self._task, self._goal, self._job),
             ),
-            weights=(90, 5, 2, 1, 1, 1, 1, 2, 3, 1),
+            weights=(90, 5, 2, 1, 1, 1, 1, 2, 3, 1, 5),
         )[0]()
 
     def recorded(self) -> list[Recorded]:
@@ -178,6 +199,9 @@ class Story:
 
     def _conversation(self) -> None:
         self.random.choice(self.conversations).go_on()
+
+    def _job(self) -> None:
+        self.random.choice(self.jobs).go_on()
 
     def _memory(self) -> None:
         if self.memories and self.random.random() < 0.3:
@@ -544,6 +568,90 @@ class Conversation:
                 TurnCompleted(turn_id=turn_id, handled=handled, outcome=outcome, tool_calls=calls)
             )
         self.unhandled, self.turn = [], None
+
+
+class Job:
+    """One job: defined, due, run, delivered."""
+
+    def __init__(self, story: Story, subject: Subject) -> None:
+        self.story = story
+        self.random = story.random
+        self.subject = subject
+        self.due = START
+        self.standing = "deleted"
+        self.open: EventId | None = None
+
+    def add(self, event, **envelope) -> EventId:
+        """Store an event of the job's stream."""
+        return self.story.add(self.subject.channel, event, **envelope)
+
+    def go_on(self) -> None:
+        """Let one thing happen."""
+        if self.standing == "deleted":
+            self._define()
+            return
+        if self.open is not None and self.random.random() < 0.6:
+            self._end(self.open)
+            return
+        self.due += 60_000_000
+        match self.random.randrange(10):
+            case 0:
+                self._define()
+            case 1 if self.standing == "active":
+                reason = self.random.choice(TEXTS)
+                self.add(JobPaused(effective_at=self.due, reason=reason))
+                self.standing = "paused"
+            case 1 | 2:
+                self.add(JobResumed(effective_at=self.due))
+                self.standing = "active"
+            case 3:
+                self.add(JobDeleted(effective_at=self.due))
+                self.standing = "deleted"
+            case 4:
+                self.add(OccurrenceMissed(due_at=self.due, reason="not_running"))
+            case 5:
+                skipped = OccurrenceSkipped(due_at=self.due, reason="overlap", because=self.open)
+                self.add(skipped)
+            case _ if self.open is None:
+                manual = self.random.random() < 0.2
+                self.open = self.add(OccurrenceFired(due_at=self.due, manual=manual))
+                turn = RunId(self.story.id("t"))
+                started = TurnStarted(turn_id=turn, owner="channel-1", occurrence=self.open)
+                self.add(started, turn=turn, cause=self.open)
+                self.add(
+                    TurnCompleted(turn_id=turn, handled=(self.open,), outcome="silent"), turn=turn
+                )
+
+    def _define(self) -> None:
+        self.due += 1_000_000
+        schedule = Schedule(every_s=60, anchor_at=self.due)
+        target = self.random.choice((None, Target(adapter="portal", conversation="general")))
+        self.add(
+            JobDefined(
+                schedule=schedule,
+                prompt=self.story.text() or "look",
+                effective_at=self.due,
+                deliver_to=target,
+            )
+        )
+        if self.standing == "deleted":
+            self.standing = "active"
+
+    def _end(self, occurrence: EventId) -> None:
+        self.open = None
+        outcome = self.random.choice(("succeeded", "failed", "timed_out", "partial"))
+        text = self.story.text()
+        ended = OccurrenceEnded(occurrence=occurrence, outcome=outcome, text=text, reason="why")
+        cause = self.add(ended)
+        target = Target(adapter="portal", conversation="general")
+        if self.random.random() < 0.3:
+            self.add(DeliveryRefused(occurrence=occurrence, to=target, reason="no"), cause=cause)
+            return
+        there = self.subject._replace(adapter="portal", conversation="general")
+        told = ResultDelivered(job="digest", occurrence=occurrence, text=text)
+        event = self.story.add(there.channel, told, cause=cause)
+        delivered = OccurrenceDelivered(occurrence=occurrence, to=target, event=event)
+        self.add(delivered, cause=cause)
 
 
 class Run:

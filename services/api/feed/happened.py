@@ -53,6 +53,7 @@ Shown: TypeAlias = (
 NAMES: Final = {
     "message_received": "message",
     "reply_sent": "reply",
+    "result_delivered": "reply",
     "reaction_added": "reaction",
     "file_sent": "file",
 }

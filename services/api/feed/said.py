@@ -14,6 +14,7 @@ from schemas.channel import (
     Person,
     ReactionAdded,
     ReplySent,
+    ResultDelivered,
 )
 from services.errors import Permanent
 from services.runtime.bodies import BodyStore, text_of
@@ -102,6 +103,9 @@ async def of_event(recorded: Recorded, event: ChannelEvent, bodies: BodyStore) -
                 reply_to=event.reply_to,
                 turn_id=event.turn_id,
             )
+        case ResultDelivered():
+            text = await _readable(event.text, bodies)
+            return Said(seq=seq, at=at, event_id=event_id, role="agent", text=text)
         case FileSent():
             return Said(
                 seq=seq,

@@ -230,6 +230,8 @@ class Replay:
             briefings=BriefingThen(
                 self._past, self._past, people_tokens=config.cortex.people_tokens
             ),
+            jobs=cast("Any", Nowhere()),
+            job_index=cast("Any", Nowhere()),
         )
 
     # -- branches and workers ----------------------------------------------------------------

@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 
 from schemas.run import ModelCalled
 from services.branch.service import Branches
-from services.channel.service import Channel, Parts
-from services.channel.tools import TOOLS, Scope
+from services.channel.service import TURN_TOOLS, Channel, Parts
+from services.channel.tools import Scope
 from services.channel.turn import Turn
 from services.cli.replaying.past import Past
 from services.cli.replaying.ports import BriefingThen, RecordedRun, effect_id
@@ -69,7 +69,7 @@ class ChannelThen(Channel):
         super().__init__(parts)
         self._script = script
         self._choices = choices
-        self.tools = tuple(self._tool(tool) for tool in TOOLS)
+        self.tools = tuple(self._tool(tool) for tool in TURN_TOOLS)
 
     async def drive(self, turn: Turn) -> None:
         """Drive a turn that was claimed then."""
@@ -94,8 +94,8 @@ class ChannelThen(Channel):
         return await self._script.note()
 
     def _tool(self, tool: Tool[Scope, Any]) -> Tool[Scope, Any]:
-        """Return the tool itself, or as recorded where it reads files that may be gone."""
-        if tool.name != "send_file":
+        """Return the tool itself, or as recorded where it needs what may be gone: files, jobs."""
+        if tool.name not in {"send_file", "schedule"}:
             return tool
         recorded = self._script.run.tool(tool)
 

@@ -1,6 +1,6 @@
 """What a person can want of the rules."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 
@@ -148,6 +148,21 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Do this with a job."""
+
+    action: str
+    arguments: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Say this, or nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddTask:
     """Put this on the list of tasks."""
 
@@ -196,6 +211,8 @@ Intent: TypeAlias = (
     | Tell
     | Status
     | Cancel
+    | Schedule
+    | Say
     | AddTask
     | ListTasks
     | RunTask

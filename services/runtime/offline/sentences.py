@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from services.runtime.offline import schedules
 from services.runtime.offline.intents import (
     AboutMe,
     AddTask,
@@ -25,6 +26,7 @@ from services.runtime.offline.intents import (
     RunCommand,
     RunTask,
     RunUnclear,
+    Say,
     SearchTalk,
     SendFile,
     Status,
@@ -69,6 +71,8 @@ def parse(text: str) -> Intent:
     bare = whole
     while (shorter := _POLITE.sub("", bare)) != bare:
         bare = shorter
+    if (job := schedules.parse(bare)) is not None:
+        return job
     rules = _RULES if len(whole) <= LONG_CHARS else _PREFIX_RULES
     for candidate in dict.fromkeys((bare, whole)):
         for pattern, make in rules:
@@ -256,6 +260,7 @@ _TASK_RULES: Final = (
     ),
 )
 _TALK_RULES: Final = (
+    _rule(r"say[: ]\s*(?P<text>\S.{0,1000})$", lambda groups: Say(groups["text"].strip("\"' "))),
     _rule(r"(?:cancel|stop|abort|kill|never ?mind)\b(?P<target>.{0,80})$", _cancel),
     _rule(
         r"(?:status|progress)\b.{0,25}$|how(?:'s| is) it going.{0,25}$"

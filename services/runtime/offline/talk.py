@@ -26,6 +26,8 @@ from services.runtime.offline.intents import (
     RunCommand,
     RunTask,
     RunUnclear,
+    Say,
+    Schedule,
     SearchTalk,
     SendFile,
     Status,
@@ -44,6 +46,7 @@ HELP: Final = (
     "- `when is our release day?`, `what do you remember?`, `forget that our release day ...`\n"
     "- `what do you know about me?`, `actually, our release day is Friday`\n"
     "- `run: uname -s`, `list files`, `write hello to notes.txt`, `read notes.txt`\n"
+    "- `every 30 minutes check ...`, `remind me every day at 9 to ...`, `list jobs`\n"
     "- `status`, `cancel`, `start an interactive worker`, `tell the worker to run: ls`"
 )
 UNKNOWN: Final = (
@@ -78,9 +81,20 @@ class Plan:
         self.calls.append((tool, arguments))
         self.say(line)
 
+    def ask(self, tool: str, **arguments: Any) -> None:  # noqa: ANN401 - the tool's
+        """Add a call whose result is what there is to tell; without the tool, say so."""
+        if tool not in self.offered:
+            self.say(f"I cannot do that here: I have no `{tool}`.")
+            return
+        self.calls.append((tool, arguments))
+
     def step(self) -> Step:
-        """Return the calls with the reply as the last of them."""
+        """Return the calls with the reply as the last of them, if there is anything to say yet."""
         text = "\n".join(self.lines)
+        if "set_outcome" in self.offered and not self.calls:
+            return call("set_outcome", text=text)
+        if self.calls and not self.lines:
+            return Step(calls=tuple(self.calls))
         if "reply" not in self.offered:
             return Step(text=text, calls=tuple(self.calls))
         return Step(calls=(*self.calls, ("reply", {"text": text})))
@@ -91,7 +105,10 @@ def decide(transcript: Transcript, offered: Collection[str]) -> Step:
     if not transcript.fresh:
         return _after(transcript, offered)
     plan = Plan(offered)
-    for entry in transcript.fresh:
+    fresh = transcript.fresh
+    if "set_outcome" in offered:  # a run of a job says nothing of its own before its end
+        fresh = tuple(entry for entry in fresh if isinstance(entry, Result)) or fresh
+    for entry in fresh:
         match entry:
             case Said(text=text, author=author):
                 _answer(plan, parse(text), author, transcript.running)
@@ -105,6 +122,8 @@ def _after(transcript: Transcript, offered: Collection[str]) -> Step:
     tools = [done.tool for done in transcript.done]
     wrong = [why for done in transcript.done if (why := failure(done.output))]
     told = tools.count("reply") > 1  # the first came with the calls, before their results
+    if "schedule" in tools and "reply" not in tools and not wrong:
+        return call("reply", text="\n".join(done.output for done in transcript.done))
     if wrong and not told and "reply" in offered:
         return call("reply", text="That did not work: " + "; ".join(wrong))
     if "skip" in offered and "skip" not in tools:
@@ -136,6 +155,10 @@ def _answer(plan: Plan, intent: Intent, author: str | None, running: Sequence[Ru
             plan.act("send_file", f"Here is `{path}`.", path=path)
         case Tell(message):
             _tell(plan, message, [run for run in running if run.kind == "worker"])
+        case Schedule(action, arguments):
+            plan.ask("schedule", action=action, **arguments)
+        case Say(text):
+            plan.say("" if text.lower().rstrip(".") == "nothing" else text)
         case Cancel(target):
             _cancel(plan, target, running)
         case Status():

@@ -6,7 +6,15 @@ from typing import get_args
 import msgspec
 import pytest
 
-from schemas.channel import Attachment, ChannelEvent, RetryRequested, TurnResumed, TurnStarted
+from schemas.base import EventId
+from schemas.channel import (
+    Attachment,
+    ChannelEvent,
+    ResultDelivered,
+    RetryRequested,
+    TurnResumed,
+    TurnStarted,
+)
 from services.api.feed import happened, said
 from services.api.feed.happened import Shown, name_of
 from services.api.feed.settled import is_settled
@@ -59,6 +67,7 @@ HAPPENED = [
     status(),
 ]
 SAID = [message(), reply(), file_sent(), reaction()]
+DELIVERED = ResultDelivered(job="digest", occurrence=EventId("o1"), text="three new messages")
 
 
 def tell(event):
@@ -72,7 +81,7 @@ async def speak(event, bodies=None):
 
 
 def test_every_event_of_a_conversation_is_either_said_or_happened():
-    shown = {type(event) for event in (*HAPPENED, *SAID)}
+    shown = {type(event) for event in (*HAPPENED, *SAID, DELIVERED)}
     assert set(get_args(ChannelEvent)) <= shown
     assert {type(event) for event in HAPPENED} == set(get_args(Shown))
 
@@ -81,6 +90,11 @@ def test_each_is_told_under_a_name_of_its_own():
     names = [name_of(event) for event in (*SAID, *HAPPENED)]
     assert names[:4] == ["message", "reply", "file", "reaction"]
     assert len(set(names)) == len(names)
+
+
+async def test_what_a_job_had_to_say_is_told_as_a_reply():
+    told = await speak(DELIVERED)
+    assert (name_of(DELIVERED), told.role, told.text) == ("reply", "agent", "three new messages")
 
 
 @pytest.mark.parametrize("event", HAPPENED, ids=name_of)

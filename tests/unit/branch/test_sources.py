@@ -4,7 +4,8 @@ from functools import reduce
 
 import pytest
 
-from schemas.channel import Person
+from schemas.base import EventId
+from schemas.channel import Person, ResultDelivered
 from services.branch.sources import BEFORE, LINE_BYTES, MOST, lines, messages, sources
 from services.runtime.conversation import Conversation, evolve
 from tests.support.builders import (
@@ -44,6 +45,14 @@ async def test_what_we_said_has_none_and_what_branches_concluded_is_not_shown():
         "[1] [Ana] (Tuesday 2023-11-14 22:13) hello",
         "[you said] hello",
         "[2] [Ana] (Tuesday 2023-11-14 22:13) thanks",
+    ]
+
+
+async def test_what_a_job_told_here_is_shown_as_our_own_words():
+    told = ResultDelivered(job="digest", occurrence=EventId("o1"), text="Three mails.")
+    assert await shown(told, message("archive them")) == [
+        "[you said] Three mails.",
+        "[1] [Ana] (Tuesday 2023-11-14 22:13) archive them",
     ]
 
 

@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas.run import ModelCalled
+from schemas.schedule import OccurrenceFired
 from services.channel import tools as channel_tools
 from services.channel.turn import Turn
 from services.cli.replaying.recording import Recording, of_file
@@ -17,6 +18,7 @@ from services.runtime.config import Config
 from services.runtime.event_log import EVERYTHING
 from services.runtime.run_decider import CallModel, Finish
 from tests.support.builders import BEN
+from tests.support.jobs import JOB, minutely
 from tests.support.replicas import Deliveries, Shared
 from tests.support.scripted_model import by_prompt, calls, does, says
 
@@ -79,6 +81,30 @@ async def test_what_was_decided_then_is_decided_again(tmp_path):
     assert len(shared.log.events) == before
     assert len(shared.model.requests) == asked
     assert shared.sandbox.commands == ["make"]
+
+
+async def test_runs_of_jobs_and_what_was_scheduled_are_decided_again(tmp_path):
+    brew = {"action": "create", "job": "tea", "every": "1h", "prompt": "brew tea"}
+    brain = by_prompt(
+        {
+            "[Ana] tea": [
+                does(calls("schedule", **brew)),
+                does(calls("reply", text="Every hour.")),
+            ],
+            "[job digest]": [says("", calls("branch", task="think")), says("I wait.")],
+            "[task] think": [says("It is 42.")],
+            "[result of branch": [does(calls("set_outcome", text="42, as it turns out."))],
+        }
+    )
+    shared = await recorded(tmp_path, "tea", brain=brain)
+    for event in (minutely(overlap="allow"), OccurrenceFired(due_at=1), OccurrenceFired(due_at=2)):
+        await shared.log.append(str(JOB), shared.outside.seal(event))
+    await Deliveries(shared).settle()
+    assert sum(r.envelope.type == "job_defined" for r in shared.log.events) == 2
+    found = await replayed(shared)
+    assert [(run.divergence, run.problem) for run in found] == [(None, "")] * len(found)
+    kinds = sorted(run.kind for run in found)
+    assert kinds == ["branch", "branch", "turn", "turn", "turn", "turn", "turn"]
 
 
 async def test_every_step_of_a_run_is_compared(tmp_path):

@@ -2,9 +2,13 @@
 
 import pytest
 
+from schemas.base import EventId
+from schemas.schedule import OccurrenceEnded, OccurrenceFired
+from schemas.subjects import Subject
 from services.cli import drawing
 from services.cli.story import Story, total
 from tests.support.builders import (
+    START,
     branch,
     branch_concluded,
     call,
@@ -172,3 +176,18 @@ def test_every_model_call_of_any_history_is_in_the_tree_once(seed):
     assert sum(node.kind == "model" for node in nodes) >= len(calls)
     assert len({id(node) for node in nodes}) == len(nodes)
     drawing.draw(found.roots)
+
+
+def test_a_run_of_a_job_is_a_root_with_its_turn_and_its_end_below_it():
+    place = Subject("acme", "atlas", "cron", "digest")
+    told = Story()
+    events = (
+        OccurrenceFired(due_at=START),
+        caused_by("e1", turn_started()),
+        turn_completed("e1", outcome="silent"),
+        OccurrenceEnded(occurrence=EventId("e1"), outcome="succeeded", text="done"),
+    )
+    for recorded in story(*events, subject=place):
+        told.add(recorded)
+    (root,) = told.roots
+    assert (root.kind, [child.kind for child in root.children]) == ("job", ["turn", "note"])

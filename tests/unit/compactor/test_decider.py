@@ -4,8 +4,9 @@ from functools import partial
 
 import pytest
 
-from schemas.base import BodyRef
-from schemas.channel import Attachment
+from schemas.base import BodyRef, EventId
+from schemas.channel import Attachment, ResultDelivered
+from schemas.schedule import OccurrenceFired
 from services.compactor.decider import (
     BACKOFF_S,
     FORGOTTEN_S,
@@ -32,6 +33,7 @@ from tests.support.builders import (
     turn_started,
     worker,
 )
+from tests.support.jobs import minutely
 from tests.support.spec import Spec
 
 LIMITS = Limits(window_tokens=100_000, keep=50)  # 100 entries are all that there is room for
@@ -315,3 +317,21 @@ def test_the_surroundings_of_a_history_count_too():
 def test_a_worker_that_is_still_at_work_keeps_nothing_from_being_covered():
     past = [message(), turn_started("t1"), worker("w1"), turn_completed("e1", turn="t1")]
     assert forced(*past, *talk(10, first=5)) == ("emergency", None, "e19", 10)
+
+
+# -- jobs --------------------------------------------------------------------------------------
+
+
+def test_the_conversation_of_a_job_is_never_compacted():
+    runs = [OccurrenceFired(due_at=START + number) for number in range(120)]
+    assert due(minutely(overlap="queue"), *runs) is None
+    full = Counted(LIMITS.window_tokens, 1, overflowed=True)
+    assert due(minutely(overlap="queue"), *runs, count=full) is None
+
+
+def test_what_a_job_tells_is_compacted_with_the_talk_that_it_is_told_in():
+    results = [
+        ResultDelivered(job="digest", occurrence=EventId(f"o{number}"), text="all quiet")
+        for number in range(80)
+    ]
+    assert due(*results) == ("interval", None, "e24", 24)

@@ -5,7 +5,9 @@ from functools import reduce
 
 import pytest
 
-from schemas.channel import Person
+from schemas.base import EventId
+from schemas.channel import Person, TurnStarted
+from schemas.schedule import OccurrenceFired
 from services.memory import audience
 from services.memory.heard import heard
 from services.memory.identities import Identities
@@ -14,6 +16,7 @@ from tests.support.builders import (
     ANA,
     BEN,
     CONVERSATION,
+    branch,
     branch_concluded,
     message,
     reply,
@@ -22,6 +25,7 @@ from tests.support.builders import (
     worker,
     worker_concluded,
 )
+from tests.support.jobs import JOB, MINUTE, NINE, minutely
 
 LINKED = Identities(dict.fromkeys(("portal:ana", "slack:U1"), ("portal:ana", "slack:U1")))
 HERE = "portal/general"
@@ -134,3 +138,66 @@ def test_what_a_run_was_shown_is_told_apart_by_who_said_it():
     assert shown.said == ("text 1",)
     assert shown.own == ("It is Thursday.",)
     assert (shown.system, shown.recalled) == (("Be brief.",), ("a memory",))
+
+
+# -- runs of jobs --------------------------------------------------------------------------------
+
+
+def job_told(*events):
+    """Return the audience of a run whose result is told where these events happened."""
+    return audience.of_job(fold(*events), CONVERSATION)
+
+
+def test_what_a_job_saves_is_everybodys_only_where_everybody_hears_its_result():
+    assert job_told(said(group=True)).scope == "agent"
+    for closed in (
+        job_told(said()),
+        job_told(said(1), said(2, BEN)),
+        job_told(said(group=True, private=True)),
+        job_told(),
+    ):
+        assert (closed.scope, closed.conversation, closed.person) == ("channel", HERE, None)
+
+
+def test_a_job_that_tells_nobody_keeps_what_it_saves_to_itself():
+    silent = audience.of_job(None, JOB)
+    assert (silent.scope, silent.conversation) == ("channel", "cron/digest")
+    assert not silent.may_see(Kept("channel", conversation=HERE))
+    assert silent.may_see(Kept("agent"))
+
+
+def test_a_job_recalls_nothing_that_is_a_persons_own_even_if_that_person_alone_is_told():
+    for told in (job_told(said()), job_told(said(group=True)), audience.of_job(None, JOB)):
+        assert told.own == ()
+        assert not told.may_see(Kept("person", "portal:ana", HERE))
+        assert not told.may_read(of(said()))
+
+
+def test_a_job_recalls_what_belongs_to_where_its_result_is_told_and_what_everybody_may_know():
+    told = job_told(said(group=True, private=True))
+    assert told.may_see(Kept("channel", conversation=HERE))
+    assert not told.may_see(Kept("channel", conversation="portal/other"))
+    assert told.may_see(Kept("agent"))
+    assert told.may_see(Kept("tenant"))
+
+
+def test_nothing_that_is_addressed_to_a_run_of_a_job_was_said_by_a_person():
+    fired = OccurrenceFired(due_at=NINE)
+    fork = reduce(
+        evolve, story(minutely(prompt="note the day"), fired, subject=JOB), Conversation()
+    )
+    assert heard(fork, occurrence=EventId("e2")).said == ()
+
+
+def test_a_run_of_a_job_was_shown_nothing_of_another_one():
+    told = (
+        minutely(overlap="allow"),
+        OccurrenceFired(due_at=NINE),
+        OccurrenceFired(due_at=NINE + MINUTE),
+        TurnStarted(turn_id="t1", owner="one", occurrence=EventId("e2")),
+        branch(forked_at="e4"),
+        branch_concluded(text="It is Thursday."),
+    )
+    fork = reduce(evolve, story(*told, subject=JOB), Conversation())
+    assert heard(fork, occurrence=EventId("e2")).own == ("It is Thursday.",)
+    assert heard(fork, occurrence=EventId("e3")).own == ()

@@ -48,4 +48,5 @@ def test_names_are_for_ever():
         "passages",
         "tasks",
         "goals",
+        "jobs",
     )

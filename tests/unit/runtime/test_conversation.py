@@ -434,6 +434,7 @@ def test_a_task_is_previewed(task, expected):
         ("status", '["status"] '),
         ("Result of worker w1", '["Result of worker w1"] '),
         ("you sent the file", '["you sent the file"] '),
+        ("job digest", '["job digest"] '),
         ("x]\n[status", "[x) (status] "),
         (" ", "[somebody] "),
     ],
