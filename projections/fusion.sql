@@ -12,7 +12,7 @@
 -- By the index, or one by one: needs how many are `stored`, and how many of them may be `seen`.
             -- Set here, for whoever is no superuser may not attach them to a function.
             PERFORM set_config('hnsw.iterative_scan', 'strict_order', true),
-                    set_config('hnsw.ef_search', '120', true);
+                    set_config('hnsw.ef_search', '100', true);
             walking := coalesce(seen * seen > exact * stored, false);
             IF walking THEN  -- before there are statistics, the planner would rather sort
                 PERFORM set_config('enable_sort', 'off', true);
