@@ -19,7 +19,7 @@ import structlog
 
 from projections import passage_vectors, positions, vectors
 from projections.positions import Problem
-from projections.registry import VECTOR_MIGRATIONS
+from projections.registry import MIGRATIONS, VECTOR_MIGRATIONS
 from projections.vectors import VectorModel
 from schemas.ingest import ChunksRemoved, ChunksStored, DocumentForgotten
 from schemas.memory import MemoryForgotten, MemorySaved
@@ -114,6 +114,7 @@ class Indexer:
         """Make what is missing; return for how long there is nothing more to do."""
         try:
             if not self._migrated:
+                await migrate(self._pool, MIGRATIONS)  # it may be here before the projector
                 await migrate(self._pool, VECTOR_MIGRATIONS)
                 self._migrated = True
             async with session(self._pool) as conn:
