@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 PREFIX: Final = "evt"
 ABSENT: Final = "_"
+FORK: Final = "fork"  # the adapter of forks, which nobody delivers to: never change
 MAX_TOKEN: Final = 64  # characters of one encoded token; longer ids are refused, never cut
 
 _PLAIN = re.compile(r"[a-z0-9-]")

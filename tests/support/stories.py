@@ -20,6 +20,7 @@ from schemas.channel import (
     CheckpointCut,
     CompactionFailed,
     CompactionRequested,
+    ConversationForked,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -198,7 +199,22 @@ class Story:
         return self.random.choice(TEXTS)
 
     def _conversation(self) -> None:
-        self.random.choice(self.conversations).go_on()
+        conversation = self.random.choice(self.conversations)
+        conversation.go_on()
+        if conversation.said is not None and self.random.random() < 0.005:
+            self._fork(conversation.subject, conversation.said)
+
+    def _fork(self, parent: Subject, at: EventId) -> None:
+        fork = Conversation(self, parent._replace(adapter="fork", conversation=self.id("f")))
+        forked = ConversationForked(
+            adapter=parent.adapter,
+            conversation=parent.conversation,
+            at=at,
+            model=self.random.choice((None, "offline/rules")),
+            prompt=self.random.choice((None, self.text())),
+        )
+        self.add(fork.subject.channel, forked)
+        self.conversations.append(fork)
 
     def _job(self) -> None:
         self.random.choice(self.jobs).go_on()
