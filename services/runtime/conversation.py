@@ -210,6 +210,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """None where people talk."""
     fork: Fork | None = None
     """None where the history is the conversation's own."""
+    forgotten: bool = False
+    """Whether entries ever went without a checkpoint in their place."""
 
     @property
     def focus(self) -> EventId | None:
@@ -389,6 +391,7 @@ def _fork(state: Conversation, event: ConversationForked) -> Conversation:
         present=state.present,
         checkpoints=tuple(replace(it, seq=seq) for it in state.checkpoints),
         cuts=state.cuts,
+        forgotten=state.forgotten,
         fork=forks.begun(state.fork, event),
     )
 
@@ -553,9 +556,10 @@ def _add(  # noqa: PLR0913 - an entry has these parts
         occurrence=occurrence or _current(state),
     )
     entries = (*state.entries, entry)
-    if len(entries) > 2 * keep:
-        entries = entries[min(len(entries) - keep - 1, _answered(state)) :]
-    return replace(state, entries=entries)
+    if len(entries) <= 2 * keep:
+        return replace(state, entries=entries)
+    kept = entries[min(len(entries) - keep - 1, _answered(state)) :]
+    return replace(state, entries=kept, forgotten=state.forgotten or len(kept) < len(entries))
 
 
 def _answered(state: Conversation) -> int:
