@@ -21,6 +21,22 @@ def parent_of(fork: Subject, event: ConversationForked) -> Subject:
     return Subject(fork.tenant, fork.agent, event.adapter, event.conversation)
 
 
+async def ancestors(event_log: EventLog, conversation: Subject) -> list[Subject]:
+    """Return the channel streams that a conversation shares history with, the nearest first."""
+    found: list[Subject] = []
+    here: Subject | None = conversation
+    while here is not None and len(found) < DEEPEST:
+        async for recorded in event_log.read(str(here.channel), fresh=True):
+            forked = recorded.event
+            here = parent_of(here, forked) if isinstance(forked, ConversationForked) else None
+            break
+        else:
+            here = None
+        if here is not None:
+            found.append(here)
+    return found
+
+
 async def told(
     event_log: EventLog,
     conversation: Subject,
