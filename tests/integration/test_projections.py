@@ -171,7 +171,9 @@ async def test_what_is_said_in_a_fork_is_no_activity_and_nothing_to_look_through
     recalled = ToolReturned(
         run_id=BRANCH, call_id="c1", name="memory_recall", status="ok", recalled=(MemoryId("m1"),)
     )
-    saved = MemorySaved(memory_id=MemoryId("m1"), kind="fact", text="x", scope="agent")
+    saved = MemorySaved(
+        memory_id=MemoryId("m1"), kind="fact", text="x", importance=0.5, scope="agent"
+    )
     await model.given(saved, subject=MEMORY)
     await model.given(open_talk, WorkerRequested(run_id=WORKER, task="do"), subject=fork)
     await model.given(recalled, subject=fork.of("branch", BRANCH))
