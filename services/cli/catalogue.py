@@ -297,8 +297,8 @@ COMMANDS: Final = (
             Argument(("conversation",), "C or ADAPTER/C; a fork is fork/C", metavar="CONVERSATION"),
             flag(
                 "--at",
-                help="the last event that is shared: a sequence, an event id, or `message 3` "
-                "(default: the newest)",
+                help="the last event that is shared: a sequence, an event id, `message 3`, or "
+                "`before message 3` (default: the newest)",
                 metavar="SEQ",
             ),
             flag("--model", help="`provider/name` for its turns, branches, workers", metavar="M"),
@@ -328,7 +328,7 @@ COMMANDS: Final = (
         (
             'penstock fork terminal --at "message 3" --model openai/gpt-5',
             "penstock fork terminal --at 4711 --prompt terse.md",
-            'penstock fork discord/8812 --message "and if it rains?"',
+            'penstock fork terminal --at "before message 3" --message "and if it rains?"',
         ),
     ),
     Command(

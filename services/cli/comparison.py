@@ -7,6 +7,7 @@ from services.cli import output
 from services.runtime.comparing import Came, Comparison, Side
 
 SHOWN: Final = 2_000  # characters of one text
+SAID: Final = "reply"  # a tool whose call need not be shown: the reply itself is
 TOOLS: Final = 12  # tools that are named of one exchange
 ARGUMENTS: Final = 60  # characters of what each was called with
 NARROW: Final = 100  # columns, where it is not a terminal that says how many
@@ -68,12 +69,13 @@ def told(came: Came | None) -> list[tuple[str, str]]:
     if came is None:
         return [("nothing", "(nothing more)")]
     lines = [("asked", f"{one.author}: {_cut(one.text)}") for one in came.asked]
-    for tool in came.tools[:TOOLS]:
+    tools = [tool for tool in came.tools if tool.name != SAID]
+    for tool in tools[:TOOLS]:
         arguments = output.one_line(tool.arguments, ARGUMENTS)
         kind = "bad" if tool.status in BAD else "tool"
         lines.append((kind, f"* {tool.name} {arguments} ({tool.status})"))
-    if len(came.tools) > TOOLS:
-        lines.append(("tool", f"* {len(came.tools) - TOOLS:,} more tool calls"))
+    if len(tools) > TOOLS:
+        lines.append(("tool", f"* {len(tools) - TOOLS:,} more tool calls"))
     lines += [("reply", f"> {_cut(text)}") for text in came.replies]
     if came.outcome != "replied":
         lines.append(("bad" if came.outcome in BAD else "tool", f"({came.outcome})"))

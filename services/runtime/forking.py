@@ -32,7 +32,8 @@ class Fork(Struct, frozen=True, kw_only=True):
     """What is wanted of a fork."""
 
     at: str | None = None
-    """The last event that is shared: a sequence, an id, `message 3`; None for the newest."""
+    """The last event that is shared: a sequence, an id, `message 3`, `before message 3`; None
+    for the newest."""
     name: str | None = None
     """The same name again is the same fork; None for a new one."""
     model: str | None = None

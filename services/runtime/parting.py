@@ -18,7 +18,7 @@ from services.runtime.conversation import Conversation, evolve
 from services.runtime.event_log import Recorded
 from services.runtime.lineage import DEEPEST
 
-_MESSAGE: Final = re.compile(r"message[ :]?(\d+)", re.IGNORECASE)
+_MESSAGE: Final = re.compile(r"(before )?message[ :]?(\d+)", re.IGNORECASE)
 _ID: Final = re.compile(r"[0-9a-fA-F][0-9a-fA-F-]{7,35}")
 
 
@@ -50,7 +50,8 @@ def decide(events: Sequence[Recorded], at: str | None, *, end: int) -> Point:
 
     Args:
         events: The channel events of the conversation, shared ones first; at least one.
-        at: A sequence, an event's id or the beginning of it, `message 3`; None for the newest.
+        at: A sequence, an event's id or the beginning of it, `message 3`, `before message 3`; None
+            for the newest.
         end: Sequence of the newest event of the conversation, those of its runs included.
 
     Raises:
@@ -70,7 +71,7 @@ def decide(events: Sequence[Recorded], at: str | None, *, end: int) -> Point:
 
 def _place(events: Sequence[Recorded], at: str, end: int) -> int:
     if (number := _MESSAGE.fullmatch(at)) is not None:
-        return _of_message(events, int(number[1]))
+        return _of_message(events, int(number[2]), before=bool(number[1]))
     if at.isdecimal():
         return _of_sequence(events, int(at), end)
     if _ID.fullmatch(at) is not None:
@@ -88,11 +89,14 @@ def _of_sequence(events: Sequence[Recorded], seq: int, end: int) -> int:
     return max(index for index, it in enumerate(events) if it.seq <= seq)
 
 
-def _of_message(events: Sequence[Recorded], number: int) -> int:
+def _of_message(events: Sequence[Recorded], number: int, *, before: bool) -> int:
     places = list(_messages(events))
     if not 1 <= number <= len(places):
         raise InvalidFork(f"there is no message {number}: people said {len(places)} so far")
-    return places[number - 1]
+    place = places[number - 1] - before
+    if place < 0:
+        raise InvalidFork(f"nothing is before message {number}: a fork shares something")
+    return place
 
 
 def _messages(events: Sequence[Recorded]) -> Iterator[int]:

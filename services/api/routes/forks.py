@@ -55,7 +55,7 @@ class NewFork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int | str | None,
         Meta(
             description="The last event that is shared: a sequence, the id of an event or the "
-            "beginning of it, `message 3`. The newest where it is left out."
+            "beginning of it, `message 3`, `before message 3`. The newest where it is left out."
         ),
     ] = None
     name: Name | None = None

@@ -49,6 +49,7 @@ def part(*events, at=None, end=None, subject=CONVERSATION) -> Point:
         ("message 2", "e5"),
         ("Message 3", "e10"),
         ("message:3", "e10"),
+        ("before message 3", "e9"),
         (None, "e10"),
     ],
 )
@@ -78,6 +79,7 @@ def test_a_step_of_a_run_is_the_conversation_as_it_was_then():
         ("11", "ends at event 10"),
         ("message 4", "people said 3"),
         ("message 0", "no message 0"),
+        ("before message 1", "nothing is before message 1"),
         ("ffffffff", "no event"),
         ("yesterday", "'yesterday' is none"),
         ("", "'' is none"),
