@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from schemas.base import RunId
 from schemas.catalogue import AnyEvent
-from schemas.channel import BranchRequested, ChannelEvent, ConversationForked, ReplySent
+from schemas.channel import BranchRequested, ChannelEvent, ReplySent
 from schemas.subjects import Subject, matching
 from services.api.feed import happened, said
 from services.api.feed.happened import Shown, name_of
@@ -153,14 +153,9 @@ class Feed:
     async def _fold(self, recorded: Recorded) -> None:
         """Keep up with the conversation; what came before the stream was opened is known."""
         if recorded.seq > self._state.seq:
-            self._state = await self._evolved(recorded)
+            self._state = evolve(self._state, recorded, keep=1)
         if recorded.seq == self._state.seq:
             await self._tell_if_settled()
-
-    async def _evolved(self, recorded: Recorded) -> Conversation:
-        if not isinstance(recorded.event, ConversationForked):
-            return evolve(self._state, recorded, keep=1)
-        return await self._process.conversations.at_least(self._conversation, recorded.seq)
 
     async def _tell_if_settled(self) -> None:
         """Say so when the conversation rests, behind everything that led to it."""

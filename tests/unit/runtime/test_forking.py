@@ -4,13 +4,17 @@ import asyncio
 
 import pytest
 
-from schemas.base import EventId
+from schemas.base import EventId, RunId
 from schemas.channel import ConversationForked, MessageReceived, ReplySent
 from schemas.memory import MemorySaved
 from schemas.schedule import JobDefined
 from schemas.subjects import FORK
 from schemas.tasks import TaskCreated
+from services.branch.scope import Scope
 from services.errors import Rejected
+from services.memory import audience
+from services.memory.identities import Identities
+from services.memory.people import People
 from services.runtime.agents import Agents, UnknownAgent
 from services.runtime.forking import Fork, Forked, Forking, UnknownConversation, new_name
 from services.runtime.parting import InvalidFork
@@ -226,6 +230,64 @@ async def test_nothing_is_looked_through_in_a_fork():
     assert not [
         it for it in shared.log.events if getattr(it.event, "purpose", "") == persistence().purpose
     ]
+
+
+async def test_a_fork_hears_as_the_conversation_that_it_began_in_and_nobody_hears_it():
+    shared, deliveries = await talked("one")
+    await fork(shared, message="two")
+    conversations = deliveries.replica.conversations
+    there, here = [await conversations.newest(it) for it in (THERE, CONVERSATION)]
+    identities = Identities()
+    assert audience.of(there, THERE, identities) == audience.of(here, CONVERSATION, identities)
+    of_parent = _scope(deliveries, CONVERSATION, here)
+    assert not await of_parent.may_read(THERE)
+    assert await _scope(deliveries, THERE, there).may_read(CONVERSATION)
+    assert await _scope(deliveries, THERE, there).may_read(THERE)
+
+
+def _scope(deliveries, conversation, state) -> Scope:
+    replica = deliveries.replica
+    writer = replica.branches._with.writer
+    return Scope(
+        run_id=RunId("b1"),
+        conversation=conversation,
+        agent="atlas",
+        speaker=state.speaker,
+        source=state.at,
+        since=state.seq,
+        turn=None,
+        pool=None,
+        writer=writer,
+        fork=state,
+        system="",
+        conversations=replica.conversations,
+        people=People(writer.log),
+        keeper=replica.branches._keeper,
+        bodies=replica.shared.bodies,
+    )
+
+
+async def test_a_fork_that_was_imported_without_its_history_waits_for_it():
+    whole, _ = await talked("one")
+    await fork(whole, message="two")
+    mine = [it for it in whole.log.events if it.subject == str(THERE)]
+    theirs = [it for it in whole.log.events if it.subject == str(CONVERSATION)]
+    shared = Shared(BRAIN)
+    await shared.define()
+    deliveries = Deliveries(shared)
+    for recorded in mine:
+        await shared.log.append(recorded.subject, recorded.envelope)
+    await deliveries.settle()  # it is acknowledged: nothing is parked, nobody tries for ever
+    assert replies(shared) == []
+    for recorded in theirs:
+        await shared.log.append(recorded.subject, recorded.envelope)
+    await shared.say("three", subject=THERE)
+    await deliveries.settle()
+    (request,) = shared.model.requests
+    assert [it.content for it in request.messages[1:5]] == [
+        *("[Ana] one", "to one", "[Ana] two", "[Ana] three")
+    ]
+    assert replies(shared) == ["to three"]
 
 
 # -- bad input --------------------------------------------------------------------------------
