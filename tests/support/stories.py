@@ -141,6 +141,7 @@ class Story:
 
     def __init__(self, seed: int = 0) -> None:
         self.random = Random(seed)  # noqa: S311 - not for secrets
+        self.forking = Random(seed)  # noqa: S311 - apart, so that it changes little else
         self.stored: list[tuple[str, bytes]] = []
         self.ids = 0
         self.conversations = [
@@ -201,7 +202,7 @@ class Story:
     def _conversation(self) -> None:
         conversation = self.random.choice(self.conversations)
         conversation.go_on()
-        if conversation.said is not None and self.random.random() < 0.005:
+        if conversation.said is not None and self.forking.random() < 0.005:
             self._fork(conversation.subject, conversation.said)
 
     def _fork(self, parent: Subject, at: EventId) -> None:
@@ -210,8 +211,8 @@ class Story:
             adapter=parent.adapter,
             conversation=parent.conversation,
             at=at,
-            model=self.random.choice((None, "offline/rules")),
-            prompt=self.random.choice((None, self.text())),
+            model=self.forking.choice((None, "offline/rules")),
+            prompt=self.forking.choice((None, *TEXTS)),
         )
         self.add(fork.subject.channel, forked)
         self.conversations.append(fork)
