@@ -8,7 +8,7 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.base import Content
+from schemas.base import Content, EventId
 from schemas.channel import ConversationForked, MessageReceived, Person
 from schemas.subjects import FORK, InvalidToken, Subject, matching, parse
 from services.errors import Conflict, Rejected
@@ -96,8 +96,9 @@ class Forking:
             LogUnavailable, LogFull: ask again, under the same name.
         """
         await self.agents.get(of.tenant, of.agent or "")
-        point = await self._point(of, wanted.at)
         here = _named(of, wanted.name or new_name(of.conversation or ""))
+        at = wanted.at if wanted.at is not None else await self._begun_at(here)
+        point = await self._point(of, at)
         parent = parse(point.event.subject)
         event = ConversationForked(
             adapter=parent.adapter or "",
@@ -117,6 +118,12 @@ class Forking:
             at_seq=point.event.seq,
             answers=answers,
         )
+
+    async def _begun_at(self, here: Subject) -> EventId | None:
+        """Return where a fork of this name parts, if there is one: the newest was another then."""
+        async for recorded in self.writer.log.read(str(here), fresh=True):
+            return recorded.event.at if isinstance(recorded.event, ConversationForked) else None
+        return None
 
     async def _point(self, of: Subject, at: str | None) -> Point:
         log = self.writer.log

@@ -273,7 +273,7 @@ class RunService(ABC, Generic[S]):
         """Return why the run cannot be driven at all, or None."""
         try:
             await self._model(request.subject)
-        except UnknownAgent as error:
+        except (UnknownAgent, Permanent) as error:  # Permanent: a fork's prompt is lost
             return str(error)
         return None
 

@@ -93,7 +93,7 @@ async def fork_of(
         NotThere: nobody began it.
     """
     place = (await place_of(agent, conversation, tenant, process))._replace(adapter=FORK)
-    if await process.log.last(str(place)) is None:
+    if await process.log.last(str(place), fresh=True) is None:
         raise NotThere(f"agent {agent!r} has no fork {conversation!r}")
     return place
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from schemas.base import EventId, RunId
-from schemas.channel import ConversationForked, MessageReceived, ReplySent
+from schemas.base import BodyRef, EventId, RunId
+from schemas.channel import BranchConcluded, ConversationForked, MessageReceived, ReplySent
 from schemas.memory import MemorySaved
 from schemas.schedule import JobDefined
 from schemas.subjects import FORK
@@ -165,6 +165,36 @@ async def test_something_else_can_be_said(author, reply):
     assert begun.answers == "message"
     assert replies(shared) == [reply]
     assert events(shared, THERE, MessageReceived)[0].author == (author or ANA)
+
+
+async def test_a_long_prompt_is_kept_by_reference_and_shown_in_full():
+    shared, deliveries = await talked("one")
+    prompt = "Be a poet. " * 2_000
+    await fork(shared, message="think", prompt=prompt)
+    await deliveries.settle()
+    (begun,) = events(shared, THERE, ConversationForked)
+    assert isinstance(begun.prompt, BodyRef)
+    assert all(prompt.strip() in it.messages[0].content for it in shared.model.requests)
+
+
+async def test_a_prompt_that_is_lost_ends_turns_and_branches_with_that_reason():
+    shared, deliveries = await talked("one")
+    await fork(shared, message="think", prompt="Be a poet. " * 2_000)
+    (begun,) = events(shared, THERE, ConversationForked)
+    lost = shared.bodies.bodies.pop(begun.prompt.sha256)
+    await deliveries.settle()
+    (apology,) = replies(shared)
+    assert "is not in the store" in apology
+    shared.bodies.bodies[begun.prompt.sha256] = lost
+
+    async def lose(replica, point):
+        if point.what == "branch_requested":
+            shared.bodies.bodies.pop(begun.prompt.sha256, None)
+
+    shared.hook = lose
+    await shared.say("think", subject=THERE)
+    await deliveries.settle()
+    assert (events(shared, THERE, BranchConcluded)[0]).outcome == "failed"
 
 
 async def test_a_fork_of_a_fork_goes_on_where_that_one_was():
@@ -346,6 +376,16 @@ async def test_the_same_asked_twice_is_one_fork():
     assert len(events(shared, THERE, ConversationForked)) == 1
     assert len(events(shared, THERE, MessageReceived)) == 1
     assert len(replies(shared)) == 1
+
+
+async def test_the_same_asked_twice_is_one_fork_though_the_conversation_went_on():
+    shared, deliveries = await talked("one")
+    first = await fork(shared, message="two")
+    await shared.say("three")
+    await deliveries.settle()
+    assert await fork(shared, message="two") == first
+    with pytest.raises(Rejected, match="another fork"):
+        await fork(shared, message="three")
 
 
 @pytest.mark.parametrize("forgets", [True, False], ids=["much later", "at once"])
