@@ -317,3 +317,21 @@ async def test_another_model_and_prompt_hold_in_a_fork_alone():
     other = Fork(adapter="portal", conversation="general", model="a/two", prompt=long)
     there = await as_there(agent, other, bodies)
     assert (there.name, there.instructions, there.model) == ("Atlas", "Be brief.", "a/two")
+
+
+SHARED = {
+    *("entries", "unhandled", "group", "private", "shared", "speaker", "seen", "present"),
+    *("checkpoints", "cuts", "forgotten", "fork"),
+}
+LEFT = {
+    *("turn", "runs", "retriggers", "failed", "taken", "unsaved", "aside", "compaction"),
+    *("compaction_failures", "compaction_failed_at", "turn_seq", "job"),
+}
+
+
+def test_of_everything_that_a_fold_knows_it_is_settled_whether_forks_share_it():
+    assert {*Conversation.__struct_fields__} == SHARED | LEFT | {"seq", "at"}
+    told = (message(), turn_started(), branch(), turn_failed("e1"), message(message_id="m2"))
+    state = fold(*told, turn_started("t2"), compaction("e1"), persistence(), forked("e8"))
+    fresh = Conversation()
+    assert {name for name in LEFT if getattr(state, name) != getattr(fresh, name)} == set()
