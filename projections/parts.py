@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-SHORTEST: Final = 40  # characters; what is shorter says little alone, and goes with its neighbour
-LONGEST: Final = 220  # characters: a long sentence, far below what the models read at once
+SHORTEST: Final = 20  # characters; what is shorter says little alone, and goes with its neighbour
+LONGEST: Final = 160  # characters: a sentence, far below what the models read at once
 _END: Final = re.compile(
     r"[.!?…]['\")\]»”’]*\s+|[。！？]|\n\n+"  # noqa: RUF001 - of other scripts
 )

@@ -599,9 +599,9 @@ class EmbeddingSettings(Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=256,
-            description="Threads of a process that turn texts into vectors, a core each. 0: half "
-            "the cores, at least one, so that conversations have the others while a library is "
-            "taken in. As many as a container may use take it in twice as fast.",
+            description="Threads of a process that turn texts into vectors, a core each. 0: as "
+            "many as there are cores on Linux, where they give way to everything else; half as "
+            "many elsewhere. Give the number of cores that a container is limited to.",
         ),
     ] = 0
 

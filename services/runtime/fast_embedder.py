@@ -9,12 +9,13 @@ wait for one another, the more the busier the machine is.
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from queue import PriorityQueue
-from threading import Thread
+from threading import Thread, get_native_id
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 import structlog
@@ -27,6 +28,8 @@ from services.runtime.model_folder import FETCH, FIX, ModelFolder, is_fetched
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
+CAN_GIVE_WAY: Final = sys.platform == "linux"  # elsewhere a priority is that of the whole process
+NICENESS: Final = 5  # a third of what others get while they want it, and all of what they leave
 BATCH_TOKENS: Final = 768  # at once; more are no faster, and a question waits for one batch at most
 LOAD_S: Final = 60.0  # longest wait for a model that lies on the disk; a question waits less
 RETRY_S: Final = 300.0  # after a failure; a hub that is out of reach is not asked for every search
@@ -92,6 +95,7 @@ class FastEmbedder:
         self._work: PriorityQueue[_Work] = PriorityQueue()
         self._state: State = "cold"
         self._problem: EmbedderUnavailable | None = None
+        self._said = ""
         self._retry_at = 0.0
         self._loaded: asyncio.Future[None] | None = None
         self._dimensions = 0
@@ -184,7 +188,7 @@ class FastEmbedder:
             _tell(loop, self._on_failed, error, loaded)
             return
         _tell(loop, self._on_ready, dimensions, loaded)
-        threads = self._settings.threads or max(1, (os.cpu_count() or 1) // 2)
+        threads = self._settings.threads or ready_cores()
         for number in range(1, threads):
             name = f"embedder {number}"
             Thread(target=self._embed, args=(model,), name=name, daemon=True).start()
@@ -192,6 +196,7 @@ class FastEmbedder:
 
     def _embed(self, model: "TextEmbedding") -> None:
         """Do what there is to do, for ever; in a thread."""
+        _give_way()
         while True:
             work = self._work.get()
             asked = work.asked
@@ -231,9 +236,25 @@ class FastEmbedder:
         else:
             where = self._settings.path
             problem = EmbedderUnavailable(f"the model in {where} is damaged: {reason}", fix=FIX)
+        if str(problem) != self._said:  # not again at each try, which may fail for days
+            self._said = str(problem)
+            log.warning("embedder.unavailable", reason=str(problem), fix=problem.fix)
         self._fail(problem)
-        log.warning("embedder.unavailable", reason=str(problem), fix=problem.fix)
         _set_result(loaded, None)
+
+
+def ready_cores() -> int:
+    """Return how many cores may make vectors: all, where threads can give way, else half."""
+    cores = len(os.sched_getaffinity(0)) if CAN_GIVE_WAY else (os.cpu_count() or 1) // 2
+    return max(1, cores)
+
+
+def _give_way() -> None:
+    """Let whoever talks go first: this thread gets what the others leave of the cores."""
+    if CAN_GIVE_WAY:
+        thread = get_native_id()
+        as_started = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, as_started + NICENESS)
 
 
 def _sizes(model: "TextEmbedding", texts: Sequence[str]) -> list[int]:

@@ -34,8 +34,8 @@ def test_a_sentence_is_a_part_and_short_ones_are_joined():
     assert parts(text) == [
         "Releases go out on Thursday, unless somebody objects.",
         "Nobody deploys after four in the afternoon!",
-        'Why? Because "we like our evenings." See below.',
-        "The staging server is called heron; it is rebuilt every night.",
+        'Why? Because "we like our evenings."',
+        "See below. The staging server is called heron; it is rebuilt every night.",
     ]
 
 

@@ -1,13 +1,23 @@
 """The embedder loads its model when it is first needed, and where it cannot, it says what to do."""
 
 import asyncio
+import os
 import shutil
+from threading import enumerate as enumerate_threads, get_native_id
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.runtime.config import EmbeddingSettings
 from services.runtime.embedding import EmbedderUnavailable
-from services.runtime.fast_embedder import BATCH_TOKENS, RETRY_S, FastEmbedder, batches
+from services.runtime.fast_embedder import (
+    BATCH_TOKENS,
+    CAN_GIVE_WAY,
+    NICENESS,
+    RETRY_S,
+    FastEmbedder,
+    batches,
+)
 from services.runtime.model_folder import ModelFolder, is_fetched
 from tests.support.fake_clock import FakeClock
 from tests.support.model_folder import FOLDER, needs_model
@@ -112,6 +122,30 @@ async def test_what_failed_is_tried_again_later_and_not_at_every_question(tmp_pa
     await unavailable(here)
     clock.advance(RETRY_S + 1)
     assert len(await here.embed(["x"])) == 1
+
+
+@needs_model
+async def test_a_model_that_stays_damaged_is_told_of_once(tmp_path, folder):
+    (folder / "model.onnx").write_bytes(b"damaged")
+    clock = FakeClock()
+    here = embedder(tmp_path, clock, path=folder)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await unavailable(here)
+            clock.advance(RETRY_S + 1)
+    assert [line["event"] for line in lines] == ["embedder.unavailable"]
+
+
+@needs_model
+@pytest.mark.skipif(not CAN_GIVE_WAY, reason="a priority is that of the whole process here")
+async def test_the_threads_give_way_and_nobody_else_does(tmp_path):
+    others = os.getpriority(os.PRIO_PROCESS, get_native_id())
+    here = embedder(tmp_path, path=FOLDER, threads=1)
+    await here.embed(["text"])
+    threads = [thread.native_id for thread in enumerate_threads() if thread.name == "embedder"]
+    assert threads
+    assert {os.getpriority(os.PRIO_PROCESS, each) for each in threads} == {others + NICENESS}
+    assert os.getpriority(os.PRIO_PROCESS, get_native_id()) == others
 
 
 async def test_without_a_model_and_without_leave_to_fetch_one_nothing_is_loaded(tmp_path):
