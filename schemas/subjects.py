@@ -7,11 +7,13 @@ Each token is `[a-z0-9_-]{1,64}` on the wire. Values with other characters are e
 """
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 PREFIX: Final = "evt"
 ABSENT: Final = "_"
 MAX_TOKEN: Final = 64  # characters of one encoded token; longer ids are refused, never cut
+REMEMBERED: Final = 4_096  # of what the last events had, and the next will have again
 
 _PLAIN = re.compile(r"[a-z0-9-]")
 _TOKEN = re.compile(r"[a-z0-9_-]{1,64}")
@@ -21,6 +23,7 @@ class InvalidToken(ValueError):
     """The value cannot be a token of a subject."""
 
 
+@lru_cache(maxsize=REMEMBERED)
 def encode(value: str) -> str:
     """Return `value` as one token.
 
@@ -58,6 +61,7 @@ def _encode_character(character: str) -> str:
     return escaped
 
 
+@lru_cache(maxsize=REMEMBERED)
 def decode(token: str) -> str:
     """Return the value that `token` encodes.
 
@@ -126,6 +130,7 @@ class Subject(NamedTuple):
         return self.of("channel")
 
 
+@lru_cache(maxsize=REMEMBERED)
 def parse(subject: str) -> Subject:
     """Return the parts of a subject on the wire.
 
