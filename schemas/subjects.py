@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 PREFIX: Final = "evt"
 ABSENT: Final = "_"
+FORK: Final = "fork"  # the adapter of forks, which nobody delivers to: never change
+REMEMBERED: Final = 20_000  # subjects and tokens whose other form is at hand: each comes often
 MAX_TOKEN: Final = 64  # characters of one encoded token; longer ids are refused, never cut
-REMEMBERED: Final = 4_096  # of what the last events had, and the next will have again
 
 _PLAIN = re.compile(r"[a-z0-9-]")
 _TOKEN = re.compile(r"[a-z0-9_-]{1,64}")
@@ -118,7 +119,7 @@ class Subject(NamedTuple):
 
     def __str__(self) -> str:
         """Return the subject on the wire."""
-        return ".".join((PREFIX, *(ABSENT if part is None else encode(part) for part in self)))
+        return _on_the_wire(*self)
 
     def of(self, entity: str, id: str | None = None) -> "Subject":  # noqa: A002 - the grammar's word
         """Return another stream of the same conversation."""
@@ -128,6 +129,11 @@ class Subject(NamedTuple):
     def channel(self) -> "Subject":
         """The conversation's channel stream."""
         return self.of("channel")
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _on_the_wire(*parts: str | None) -> str:
+    return ".".join((PREFIX, *(ABSENT if part is None else encode(part) for part in parts)))
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -46,6 +46,15 @@ class Exchange:
         seq = self._send(text, deadline)
         if self._as_json:
             output.line({"event": "sent", "seq": seq})
+        return self.follow(seq, deadline)
+
+    def follow(self, seq: int, deadline: float) -> int:
+        """Print what comes behind a sequence, and return the exit code once nothing runs.
+
+        Args:
+            seq: The conversation has not settled before it.
+            deadline: Until when to wait, as `time.monotonic` counts.
+        """
         self._failed = False
         told: queue.Queue[Event] = queue.Queue()
         with Following(self._conversation, seq, told.put):

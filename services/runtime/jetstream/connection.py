@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError, NoRespondersError
 
 from services.errors import LogFull, LogUnavailable, Permanent
 from services.runtime import ids
-from services.runtime.jetstream.wire import BulkClient, Message
+from services.runtime.jetstream.wire import LeanClient, Message
 
 REQUEST_TIMEOUT_S: Final = 2.0  # one try; an election makes a whole request take several
 CONNECT_S: Final = 15.0  # first connection; later ones are tried for ever
@@ -60,7 +60,7 @@ class JetStreamRefused(Permanent):
 class Connection:
     """A connection that comes back by itself and never gives up."""
 
-    def __init__(self, client: BulkClient) -> None:
+    def __init__(self, client: LeanClient) -> None:
         self.client = client
         self.reconnected = asyncio.Condition()
         self._inbox = f"_INBOX.{ids.new()}"
@@ -74,7 +74,7 @@ class Connection:
         Raises:
             LogUnavailable: nothing answers there, or it refuses the credentials.
         """
-        client = BulkClient()
+        client = LeanClient()
         connection = cls(client)
 
         async def on_error(error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Many messages as one piece of bytes: nats-py's `publish` takes longer than storing them does."""
+"""What nats-py does too slowly: a message's publishing takes it longer than storing it takes."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -18,8 +18,17 @@ class Message(NamedTuple):
     reply: str = ""
 
 
-class BulkClient(Client):
-    """The client of nats-py, and one thing that it lacks."""
+class LeanClient(Client):
+    """nats-py's client; it reads headers several times faster, and writes many messages at once."""
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        headers = {}
+        for line in raw.decode(errors="replace").split("\r\n"):
+            name, colon, value = line.partition(":")
+            if colon:
+                headers[name] = value.strip()
+        return headers
 
     async def publish_whole(self, messages: Sequence[Message]) -> None:
         """Publish several messages with one write, on this connection or not at all.

@@ -69,6 +69,16 @@ def test_the_message_says_who_else_is_there(server, kind, fields):
     assert {name: body[name] for name in ("group", "private") if name in body} == fields
 
 
+def test_a_fork_is_talked_to_where_forks_are(server):
+    server.answers.append(SENT)
+    server.streams.append([SETTLED])
+    exchange(Conversation(Client(server.url, "secret"), "main", "fork/a b", "ana")).say("hello")
+    assert [asked.path for asked in server.asked] == [
+        "/api/v1/agents/main/forks/a%20b/messages",
+        "/api/v1/agents/main/forks/a%20b/stream",
+    ]
+
+
 def test_the_message_carries_author_token_and_a_key_of_its_own(server, conversation):
     server.answers.append(SENT)
     server.streams.append([SETTLED])

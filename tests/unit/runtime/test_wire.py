@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 from nats.aio.client import Client
 from nats.errors import BadSubjectError, ConnectionClosedError
 
-from services.runtime.jetstream.wire import BulkClient, Message, encode
+from services.runtime.jetstream.wire import LeanClient, Message, encode
 
 ANYTHING = st.text("ab:é \r\n\t\0\x85\u2028👍", max_size=12)
 
@@ -42,7 +42,7 @@ def test_a_subject_cannot_bring_another_message(subject):
 
 
 async def test_nothing_is_kept_for_a_later_connection():
-    client = BulkClient()
+    client = LeanClient()
     with pytest.raises(ConnectionClosedError):
         await client.publish_whole([Message("evt.t.a", b"", {})])
     assert client.pending_data_size == 0
