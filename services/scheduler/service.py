@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from services.runtime.cancelling import end
+from services.runtime.closing import closing
 from services.runtime.config import SchedulerSettings
 from services.runtime.conversations import Snapshots
 from services.runtime.event_log import Recorded
@@ -61,8 +62,13 @@ class Scheduler:
     async def load(self) -> None:
         """Read all jobs, and when a scheduler was last known to run."""
         self.board = Board()
-        async for recorded in self._writer.log.read(PATTERN, fresh=True):
-            self.board.take(recorded)
+        last = await self._writer.log.last(PATTERN, fresh=True)
+        if last is not None:  # a tail is much faster than `read` over long distances
+            async with closing(self._writer.log.tail(PATTERN)) as events:
+                async for recorded in events:
+                    self.board.take(recorded)
+                    if recorded.seq >= last.seq:
+                        break
         now = self._writer.clock.now()
         mark = await self._marks.load(ALIVE)
         after = int(mark) if mark is not None and mark.isdigit() else 0
