@@ -245,7 +245,7 @@ async def recorded_since(  # noqa: PLR0913 - a window of one job's
     after: int,
     until: int,
 ) -> list[R]:
-    """Return all occurrences of a window in order, for programs: a month of minutes at once.
+    """Return all occurrences of a window by when they were due, a month of minutes at once.
 
     Args:
         conn: Reads the tenant's rows.

@@ -115,4 +115,4 @@ SELECT occurrence, seq, due_at, recorded_at, started_at, ended_at, delivered_to,
 FROM occurrences
 WHERE tenant = %(tenant)s AND agent = %(agent)s AND job = %(job)s AND state IS NOT NULL
   AND due_at > %(after)s AND due_at <= %(until)s
-ORDER BY due_at, seq;
+ORDER BY due_at;
