@@ -170,6 +170,25 @@ def test_where_nothing_answers_the_first_message_fails_at_once():
         exchange(nowhere).say("hello")
 
 
+def test_a_message_whose_answer_was_lost_is_sent_again_under_its_id(
+    server, conversation, monkeypatch
+):
+    monkeypatch.setattr(once, "RESEND_S", 0.0)
+    server.answers.extend([(0, None), (503, {}), SENT])
+    server.streams.append([told("reply", 7, text="hi"), SETTLED])
+    assert exchange(conversation).say("hello") == OK
+    sent = [asked.body["id"] for asked in server.asked if asked.method == "POST"]
+    assert len(sent) == 3
+    assert len(set(sent)) == 1
+
+
+def test_a_message_that_is_refused_for_now_is_not_sent_again(server, conversation):
+    server.answers.append((503, {"error": {"code": "x", "message": "the log is away"}}))
+    with pytest.raises(Unreachable, match="the log is away"):
+        exchange(conversation).say("hello")
+    assert len(server.asked) == 1
+
+
 def test_an_installation_that_stays_away_is_given_up(server, conversation, monkeypatch):
     monkeypatch.setattr(once, "AWAY_S", 0.0)
     server.answers.append(SENT)
