@@ -1,13 +1,17 @@
 """What happened to a thing, one row per event, never changed: its immutable revisions."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from projections._recorded import Recorded
+from projections._sql import Conn, load, rows
 from projections._statement import Insert, Row
 from schemas.base import EventId, RunId
 
+SQL: Final[Mapping[str, str]] = load("history.sql")
+NEWEST: Final = 2**63 - 1  # behind every sequence
 COLUMNS: Final = (
     *("tenant", "agent", "ref", "event_id", "seq", "at", "actor", "cause", "turn"),
     *("type", "data"),
@@ -58,3 +62,19 @@ def row(recorded: Recorded, tenant: str, agent: str, ref: str) -> Row:
         "type": envelope.type,
         "data": msgspec.json.decode(envelope.data),
     }
+
+
+async def revisions(  # noqa: PLR0913 - a page of one thing's
+    conn: Conn,
+    table: str,
+    tenant: str,
+    agent: str,
+    ref: str,
+    *,
+    before: int = NEWEST,
+    limit: int = 200,
+) -> list[Revision]:
+    """Return what happened to the thing called `ref`, newest first."""
+    parameters: dict[str, object] = {"tenant": tenant, "agent": agent, "ref": ref}
+    parameters |= {"before": before, "limit": limit}
+    return await rows(conn, Revision, SQL["newest_first"].format(table=table), parameters)

@@ -7,12 +7,11 @@ Rebuild:  any time
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
 from projections import _history
-from projections._history import Revision
+from projections._history import NEWEST
 from projections._recorded import Recorded, place
 from projections._sql import Conn, load, rows
 from projections._statement import Merge, Row, Statement
@@ -29,9 +28,8 @@ from schemas.goals import (
 
 NAME = "goals"  # key of our position in projection_positions: never rename
 VERSION = 1
-SQL = load("goals.sql")
+SQL = load("goals.sql", shared=_history.SQL)
 TABLES = ("goals", "goal_revisions")
-NEWEST: Final = 2**63 - 1  # behind every sequence
 
 GOALS = Merge(
     "goals",
@@ -101,12 +99,3 @@ async def listing(
     parameters: dict[str, object] = {"tenant": tenant, "agent": agent, "all": closed}
     parameters |= {"before": before, "limit": limit}
     return await rows(conn, GoalRow, SQL["listing"], parameters)
-
-
-async def revisions(
-    conn: Conn, tenant: str, agent: str, goal_id: str, *, before: int = NEWEST, limit: int = 200
-) -> list[Revision]:
-    """Return what happened to a goal, newest first."""
-    parameters: dict[str, object] = {"tenant": tenant, "agent": agent, "ref": goal_id}
-    parameters |= {"before": before, "limit": limit}
-    return await rows(conn, Revision, SQL["revisions"], parameters)

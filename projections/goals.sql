@@ -17,18 +17,7 @@ CREATE TABLE goals (
     PRIMARY KEY (tenant, agent, goal_id)
 );
 CREATE TABLE goal_revisions (
-    tenant   text   NOT NULL,
-    agent    text   NOT NULL,
-    ref      text   NOT NULL,                 -- the goal
-    event_id text   NOT NULL,
-    seq      bigint NOT NULL,
-    at       bigint NOT NULL,                 -- UTC microseconds
-    actor    text   NOT NULL,
-    cause    text,
-    turn     text,
-    type     text   NOT NULL,
-    data     jsonb  NOT NULL,
-    PRIMARY KEY (tenant, event_id)
+    :revision_columns
 );
 
 -- name: index
@@ -41,10 +30,4 @@ SELECT agent, goal_id, title, description, state, due, created_by,
 FROM goals
 WHERE tenant = %(tenant)s AND agent = %(agent)s AND seq < %(before)s AND title IS NOT NULL
   AND (%(all)s OR state = 'open')
-ORDER BY seq DESC LIMIT %(limit)s;
-
--- name: revisions
-SELECT seq, event_id, at, actor, type, data, cause, turn
-FROM goal_revisions
-WHERE tenant = %(tenant)s AND agent = %(agent)s AND ref = %(ref)s AND seq < %(before)s
 ORDER BY seq DESC LIMIT %(limit)s;

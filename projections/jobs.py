@@ -14,7 +14,7 @@ import msgspec
 from psycopg.rows import tuple_row
 
 from projections._recorded import Recorded, place
-from projections._sql import Conn, load, rows
+from projections._sql import Conn, R, load, rows
 from projections._statement import Insert, Merge, Row, Statement
 from schemas.base import EventId, Outcome
 from schemas.channel import TurnStarted
@@ -76,7 +76,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Occurrences that have not ended."""
 
 
-class Occurrence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `occurrences`."""
 
     occurrence: EventId
@@ -180,10 +180,6 @@ def _occurrence(
             return {"occurrence": occurrence, "refused": reason}
 
 
-class Listed(Occurrence, frozen=True, kw_only=True, array_like=True, gc=False):
-    """The same, read from the columns in their order."""
-
-
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `job_changes`: an event that defined, paused, resumed or deleted a job."""
 
@@ -239,21 +235,43 @@ async def occurrences(  # noqa: PLR0913 - a window of one job's
     return await rows(conn, Occurrence, SQL["occurrences"], parameters)
 
 
-async def recorded_since(
-    conn: Conn, tenant: str, agent: str, job: str, *, after: int, until: int
-) -> list[Listed]:
-    """Return all occurrences of a window, for programs: a month of minutes at once."""
+async def recorded_since(  # noqa: PLR0913 - a window of one job's
+    conn: Conn,
+    row: type[R],
+    tenant: str,
+    agent: str,
+    job: str,
+    *,
+    after: int,
+    until: int,
+) -> list[R]:
+    """Return all occurrences of a window by when they were due, a month of minutes at once.
+
+    Args:
+        conn: Reads the tenant's rows.
+        row: What each becomes: a struct like an array, whose fields are the first seven columns of
+            `recorded` and then those that are packed in the eighth. The defaults of the latter are
+            those of a run that came out well.
+        tenant: Whose.
+        agent: Of which agent.
+        job: Of which job.
+        after: Due after this time, UTC microseconds.
+        until: And up to this one.
+    """
     parameters: dict[str, object] = {
         "tenant": tenant,
         "agent": agent,
         "job": job,
         "after": after,
         "until": until,
-        "limit": MOST,
     }
-    async with conn.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(SQL["occurrences"], parameters)
-        return msgspec.convert(await cursor.fetchall(), list[Listed])
+    async with conn.cursor(row_factory=tuple_row, binary=True) as cursor:
+        await cursor.execute(SQL["recorded"], parameters)
+        found = [
+            each[:-1] if each[-1] is None else (*each[:-1], *msgspec.json.decode(each[-1]))
+            for each in await cursor.fetchall()
+        ]
+    return msgspec.convert(found, list[row])  # type: ignore[valid-type]  # a type at run time
 
 
 async def changes(conn: Conn, tenant: str, agent: str, job: str) -> list[Change]:

@@ -100,3 +100,19 @@ FROM occurrences
 WHERE tenant = %(tenant)s AND agent = %(agent)s AND job = %(job)s AND state IS NOT NULL
   AND due_at > %(after)s AND due_at <= %(until)s
 ORDER BY due_at DESC, seq DESC LIMIT %(limit)s;
+
+-- name: recorded
+-- Most runs come out well, and are told in seven columns; what else there is to say is in the eighth.
+SELECT occurrence, seq, due_at, recorded_at, started_at, ended_at, delivered_to,
+       CASE WHEN state = 'fired' AND outcome = 'succeeded' AND NOT coalesce(manual, false)
+             AND coalesce(attempt, 1) = 1 AND coalesce(stands_for, 0) = 0 AND retry_of IS NULL
+             AND refused IS NULL AND coalesce(end_reason, '') = ''
+            THEN NULL
+            ELSE json_build_array(state, outcome, end_reason, refused, coalesce(actor, ''),
+                                  coalesce(manual, false), coalesce(attempt, 1), reason, because,
+                                  down_from_at, down_to_at, policy, stands_for, retry_of)::text
+       END AS beside
+FROM occurrences
+WHERE tenant = %(tenant)s AND agent = %(agent)s AND job = %(job)s AND state IS NOT NULL
+  AND due_at > %(after)s AND due_at <= %(until)s
+ORDER BY due_at;

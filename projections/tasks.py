@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from projections import _history
-from projections._history import Revision
+from projections._history import NEWEST
 from projections._recorded import Recorded, place
 from projections._sql import Conn, load, rows
 from projections._statement import Merge, Row, Statement
@@ -41,9 +41,8 @@ from schemas.tasks import (
 
 NAME = "tasks"  # key of our position in projection_positions: never rename
 VERSION = 1
-SQL = load("tasks.sql")
+SQL = load("tasks.sql", shared=_history.SQL)
 TABLES = ("tasks", "task_dependencies", "task_revisions")
-NEWEST: Final = 2**63 - 1  # behind every sequence
 
 TASKS = Merge(
     "tasks",
@@ -180,12 +179,3 @@ async def listing(  # noqa: PLR0913 - each narrows it down
     parameters |= {"states": None if states is None else list(states)}
     parameters |= {"before": before, "limit": limit}
     return await rows(conn, TaskRow, SQL["listing"], parameters)
-
-
-async def revisions(
-    conn: Conn, tenant: str, agent: str, task_id: str, *, before: int = NEWEST, limit: int = 200
-) -> list[Revision]:
-    """Return what happened to a task, newest first."""
-    parameters: dict[str, object] = {"tenant": tenant, "agent": agent, "ref": task_id}
-    parameters |= {"before": before, "limit": limit}
-    return await rows(conn, Revision, SQL["revisions"], parameters)

@@ -32,18 +32,7 @@ CREATE TABLE task_dependencies (
     PRIMARY KEY (tenant, agent, task_id, on_id)
 );
 CREATE TABLE task_revisions (
-    tenant   text   NOT NULL,
-    agent    text   NOT NULL,
-    ref      text   NOT NULL,                 -- the task
-    event_id text   NOT NULL,
-    seq      bigint NOT NULL,
-    at       bigint NOT NULL,                 -- UTC microseconds
-    actor    text   NOT NULL,
-    cause    text,
-    turn     text,
-    type     text   NOT NULL,
-    data     jsonb  NOT NULL,
-    PRIMARY KEY (tenant, event_id)
+    :revision_columns
 );
 
 -- name: index
@@ -67,10 +56,4 @@ FROM tasks AS t
 WHERE tenant = %(tenant)s AND agent = %(agent)s AND seq < %(before)s AND title IS NOT NULL
   AND (%(states)s::text[] IS NULL OR state = ANY (%(states)s))
   AND (%(goal)s::text IS NULL OR goal = %(goal)s)
-ORDER BY seq DESC LIMIT %(limit)s;
-
--- name: revisions
-SELECT seq, event_id, at, actor, type, data, cause, turn
-FROM task_revisions
-WHERE tenant = %(tenant)s AND agent = %(agent)s AND ref = %(ref)s AND seq < %(before)s
 ORDER BY seq DESC LIMIT %(limit)s;

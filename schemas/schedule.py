@@ -80,6 +80,8 @@ class JobDefined(Event, tag="job_defined"):
     """Failures in a row after which the job is held back."""
     breaker_cooldown_s: Annotated[float, Meta(ge=0)] = 3_600.0
     """How long it is held back before one run is tried."""
+    made_in: Target | None = None
+    """The conversation in which it was asked for; None where an operator defined it."""
 
 
 class JobPaused(Event, tag="job_paused"):

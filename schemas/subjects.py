@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 PREFIX: Final = "evt"
 ABSENT: Final = "_"
 FORK: Final = "fork"  # the adapter of forks, which nobody delivers to: never change
-REMEMBERED: Final = 20_000  # subjects whose other form is at hand: each is needed many times
+REMEMBERED: Final = 20_000  # subjects and tokens whose other form is at hand: each comes often
 MAX_TOKEN: Final = 64  # characters of one encoded token; longer ids are refused, never cut
 
 _PLAIN = re.compile(r"[a-z0-9-]")
@@ -24,6 +24,7 @@ class InvalidToken(ValueError):
     """The value cannot be a token of a subject."""
 
 
+@lru_cache(maxsize=REMEMBERED)
 def encode(value: str) -> str:
     """Return `value` as one token.
 
@@ -61,6 +62,7 @@ def _encode_character(character: str) -> str:
     return escaped
 
 
+@lru_cache(maxsize=REMEMBERED)
 def decode(token: str) -> str:
     """Return the value that `token` encodes.
 

@@ -107,7 +107,7 @@ class Explaining:
         self, subject: Subject, after: int, until: int
     ) -> tuple[tuple[Segment, ...], list[Happened]]:
         changes: list[Recorded] = []
-        rows: list[jobs.Listed] = []
+        rows: list[Happened] = []
         position = 0
         agent, job = subject.agent or "", subject.conversation or ""
         try:
@@ -116,7 +116,7 @@ class Explaining:
             async with reading(self.pool, self.tenant) as conn:
                 stored = await jobs.changes(conn, self.tenant, agent, job)
                 rows = await jobs.recorded_since(
-                    conn, self.tenant, agent, job, after=after - BEFORE, until=until
+                    conn, Happened, self.tenant, agent, job, after=after - BEFORE, until=until
                 )
         except Transient:
             known, stored = None, []
@@ -127,7 +127,7 @@ class Explaining:
             ]
         else:
             rows = []
-        ledger = Ledger(msgspec.convert(rows, list[Happened], from_attributes=True))
+        ledger = Ledger(rows)
         behind = changes[-1].seq if changes else 0
         async for recorded in self.log.read(str(subject), after=position, fresh=True):
             ledger.take(recorded)

@@ -6,6 +6,7 @@ from typing import Final
 
 from projections import jobs, runs
 from services.channel.service import DURABLE, Channel, Parts
+from services.channel.steering import places
 from services.channel.tools import JobLine
 from services.errors import Transient
 from services.runtime.briefings import Briefings
@@ -50,7 +51,7 @@ class ProjectedJobs:
             found = await jobs.listing(conn, tenant, agent=agent)
         return [
             JobLine(
-                it.definition.deliver_to,
+                places(it.definition),
                 f"- {it.job} ({it.standing}): {_when(it)}",
                 preview(it.definition.prompt),
             )

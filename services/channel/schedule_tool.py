@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from schemas.schedule import Misfire, Overlap
 from schemas.subjects import Subject
+from services.channel.steering import made_in, may_know, steerable
 from services.channel.tools import JobLine, Scope
 from services.errors import Rejected
 from services.runtime import forks, ids
@@ -76,6 +77,8 @@ async def _schedule(scope: Scope, key: str, arguments: ScheduleJob) -> ToolOutpu
         turn=scope.turn.turn_id,
         id=ids.derived("job", scope.turn.turn_id, key),
         since=scope.turn.check().seq,
+        place=made_in(scope.turn),
+        only=None if arguments.action == "create" else await steerable(scope.turn, job),
     )
     await _do(scope, job, arguments, by)
     done = {"run": "runs now", "create": "is scheduled", "edit": "is changed"}.get(
@@ -136,20 +139,15 @@ async def _list(scope: Scope, here: Subject) -> ToolOutput:
     if scope.job_index is None:
         raise Rejected("There are no jobs here.")
     found = await scope.job_index.listing(here.tenant, here.agent or "")
-    lines = [line for job in found if (line := await _shown(scope, here, job))]
+    lines = [line for job in found if (line := await _shown(scope, job))]
     return ToolOutput("Jobs:\n" + "\n".join(lines) if lines else "There are no jobs.")
 
 
-async def _shown(scope: Scope, here: Subject, job: JobLine) -> str:
-    """Return what may be known here of a job: nothing if it works for a closed conversation."""
-    if job.told is None:
+async def _shown(scope: Scope, job: JobLine) -> str:
+    """Return what may be known here of a job: nothing of one that belongs elsewhere."""
+    if not job.places:
         return job.line
-    place = here._replace(adapter=job.told.adapter, conversation=job.told.conversation)
-    if place != here:
-        there = await scope.turn.conversations.newest(place)
-        if there.private or not there.group:
-            return ""
-    return f"{job.line}; {job.prompt}"
+    return f"{job.line}; {job.prompt}" if await may_know(scope.turn, job.places) else ""
 
 
 SCHEDULE: Final[Tool[Scope, Any]] = Tool(

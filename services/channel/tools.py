@@ -49,8 +49,8 @@ class Scope:
 class JobLine:
     """A job in a list."""
 
-    told: Target | None
-    """Where its results are told."""
+    places: frozenset[Target]
+    """The conversations that it belongs to; none for one that an operator defined."""
     line: str
     """Its name and when it is due."""
     prompt: str

@@ -13,6 +13,29 @@ from services.cli.people import login
 PAGE: Final = 200  # rows asked for at once
 
 
+class One(Options):
+    """Arguments of `show` and `history`."""
+
+    id: str
+    agent: str = "main"
+
+
+class Move(Options):
+    """Arguments of the commands that move one from state to state."""
+
+    id: str
+    reason: str = ""
+    agent: str = "main"
+
+
+class Comment(Options):
+    """Arguments of `comment`."""
+
+    id: str
+    text: str
+    agent: str = "main"
+
+
 class Client:
     """What a person at a terminal does with tasks or goals."""
 
@@ -30,6 +53,15 @@ class Client:
         """Return one."""
         answer: dict[str, Any] = self._http.get(f"{self._path}/{part(name)}")
         return answer
+
+    def move(self, options: Move, verb: str, **more: object) -> dict[str, Any]:
+        """Move one from state to state."""
+        path = f"/{part(options.id)}/state"
+        return self.post(path, move=verb, reason=options.reason, **more)
+
+    def comment(self, options: Comment) -> dict[str, Any]:
+        """Say something about one."""
+        return self.post(f"/{part(options.id)}/comments", text=options.text)
 
     def listing(self, limit: int, path: str = "", **query: object) -> list[dict[str, Any]]:
         """Return rows, page by page, at most `limit`."""
@@ -51,9 +83,10 @@ def part(name: str) -> str:
     return quote(name, safe="")
 
 
-def history(found: list[dict[str, Any]], *, as_json: bool) -> int:
+def history(client: Client, options: One) -> int:
     """Print revisions, oldest first: when, by whom, what, and why."""
-    if as_json:
+    found = client.listing(10_000, f"/{part(options.id)}/history")
+    if options.json:
         output.document(found)
         return OK
     rows = [

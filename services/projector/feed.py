@@ -3,11 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import TypeVar
 
 from services.runtime.cancelling import end
+from services.runtime.closing import closing
 from services.runtime.event_log import Recorded
 
 T = TypeVar("T")
@@ -56,16 +56,6 @@ async def batched(
             room.set()
     finally:
         await end(reading)
-
-
-@asynccontextmanager
-async def closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Lend `items`, and let go of what they hold when nobody wants any more of them."""
-    try:
-        yield items
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
 
 
 async def _happens(event: asyncio.Event, timeout_s: float | None) -> bool:

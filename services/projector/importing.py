@@ -1,7 +1,7 @@
 """Import: the events and bodies of an export, each once, however often it is tried."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,8 @@ from services.runtime.cancelling import end
 from services.runtime.database import Conn, Pool, session
 from services.runtime.event_log import EVERYTHING, Append, EventLog
 
-BATCH: Final = 500  # events appended at once
+BATCH: Final = 1_000  # events appended at once: as many as JetStream takes
+BATCH_BYTES: Final = 4 << 20  # of their lines: a batch is to be stored well within a request's time
 IMPORT_LOCK: Final = 0x494D5054  # key of the advisory lock: never change
 
 log = structlog.get_logger()
@@ -67,7 +68,7 @@ async def import_file(event_log: EventLog, bodies: BodyStore, pool: Pool, path: 
                 ]
                 await appending  # the log writes one batch while we read the next
                 appending = asyncio.create_task(_append(event_log, appends))
-                recent |= new.keys()
+                recent.update(new)
                 appended += len(appends)
             await appending
         finally:
@@ -91,20 +92,25 @@ async def _behind_the_archive(conn: Conn, event_log: EventLog) -> set[str]:
 
 async def _batches(path: Path, bodies: BodyStore) -> AsyncIterator[list[EventLine]]:
     """Yield the events in order; the bodies that they refer to are in the store by then."""
-    batch: list[EventLine] = []
     rest = lines(path)
     next(rest)
+    while some := await asyncio.to_thread(_some, rest):  # in a thread: the log is at work meanwhile
+        for line in some:
+            if isinstance(line, BodyLine):
+                await bodies.put(line.content(), media_type=line.body.media_type)
+        yield [line for line in some if isinstance(line, EventLine)]
+
+
+def _some(rest: Iterator[bytes]) -> list[EventLine | BodyLine]:
+    """Return the next lines, as many as make a batch."""
+    some: list[EventLine | BodyLine] = []
+    size = 0
     for line in rest:
-        match parse_line(line):
-            case BodyLine() as body:
-                await bodies.put(body.content(), media_type=body.body.media_type)
-            case EventLine() as event:
-                batch.append(event)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        some.append(parse_line(line))
+        size += len(line)
+        if len(some) == BATCH or size >= BATCH_BYTES:
+            break
+    return some
 
 
 async def _append(event_log: EventLog, appends: list[Append]) -> None:

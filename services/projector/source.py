@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
 from projections import archive
-from services.projector.feed import closing
+from services.runtime.closing import closing
 from services.runtime.database import Pool, using
 from services.runtime.event_log import EVERYTHING, EventLog, Recorded
 from services.runtime.recording import record

@@ -133,6 +133,12 @@ class EventLogContract:
         assert await texts(log.read(other, fresh=True)) == ["2"]
         assert (await log.last(one, fresh=True)).seq == last
 
+    async def test_a_batch_of_a_thousand_is_stored_whole_and_in_order(self, log):
+        subject, wanted = a_subject(), [str(n) for n in range(1_000)]
+        last = await log.append_batch([Append(subject, message(text)) for text in wanted])
+        assert await texts(log.read(subject, fresh=True)) == wanted
+        assert (await log.last(subject, fresh=True)).seq == last
+
     async def test_a_batch_with_one_broken_expectation_stores_nothing(self, log):
         one, other = a_subject(), a_subject()
         await log.append(other, message("taken"))

@@ -167,6 +167,30 @@ async def test_an_import_that_was_cut_short_is_finished_by_the_next(told, bodies
     assert content(log.events) == content(told)
 
 
+async def test_large_events_go_in_batches_that_the_log_can_store_in_time(bodies, pool, path):
+    text = "x" * 60_000
+    source = FakeLog()
+    for number in range(150):
+        message = MessageReceived(message_id=str(number), author=ANA, text=text)
+        await source.append(
+            str(GENERAL), seal(message, id=EventId(f"e{number}"), at=number, actor="x")
+        )
+    await export(source, bodies, EVERYTHING, path)
+
+    class Weighing(FakeLog):
+        sizes = ()
+
+        async def append_batch(self, appends):
+            self.sizes += (sum(len(encode(append.envelope)) for append in appends),)
+            return await super().append_batch(appends)
+
+    log = Weighing()
+    await import_file(log, bodies, pool, path)
+    assert len(log.sizes) == 3
+    assert max(log.sizes) < importing.BATCH_BYTES + len(text)
+    assert content(log.events) == content(source.events)
+
+
 async def test_an_event_that_is_in_the_file_twice_is_appended_once(told, bodies, pool, path):
     twice = [*told[:10], *(record(each.seq + 10, each.subject, each.body) for each in told[:10])]
     await export(StoredLog(twice), bodies, EVERYTHING, path)

@@ -17,6 +17,7 @@ from schemas.subjects import Subject, parse
 from services.branch.occasions import Occasions
 from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
+from services.channel.steering import places
 from services.channel.tools import JobLine
 from services.compactor import decider, service as compactor
 from services.compactor.compactions import Compactions
@@ -311,7 +312,7 @@ class FoldedJobs:
             if isinstance(recorded.event, JobDefined):
                 name = parse(recorded.subject).conversation
                 event = recorded.event
-                found[name] = JobLine(event.deliver_to, f"- {name}", str(event.prompt))
+                found[name] = JobLine(places(event), f"- {name}", str(event.prompt))
         return list(found.values())
 
 

@@ -649,6 +649,7 @@ class Job:
                 prompt=self.story.text() or "look",
                 effective_at=self.due,
                 deliver_to=target,
+                made_in=target if self.due % 2 else None,
             )
         )
         if self.standing == "deleted":

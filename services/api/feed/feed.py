@@ -6,8 +6,7 @@ last one misses nothing. Deltas and notices have none; they are for whoever look
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Final, TypeVar
 
 import msgspec
@@ -23,6 +22,7 @@ from services.api.feed.happened import Shown, name_of
 from services.api.feed.settled import is_settled
 from services.errors import ServiceError
 from services.runtime.cancelling import end
+from services.runtime.closing import closing
 from services.runtime.conversation import Conversation, evolve
 from services.runtime.event_log import EVERYTHING, Recorded
 from services.runtime.live import TextDelta, deltas
@@ -123,7 +123,7 @@ class Feed:
         if self._after >= self._state.seq:
             await self._tell_if_settled()
         whole = matching(*self._conversation[:4])
-        async with _closing(self._process.log.tail(whole, after=self._after)) as records:
+        async with closing(self._process.log.tail(whole, after=self._after)) as records:
             async for recorded in records:
                 await self._tell(recorded)
 
@@ -165,7 +165,7 @@ class Feed:
 
     async def _listen(self) -> None:
         """Tell what is being written; what finds no room is dropped."""
-        async with _closing(self._process.live.listen(deltas(self._conversation))) as bodies:
+        async with closing(self._process.live.listen(deltas(self._conversation))) as bodies:
             async for body in bodies:
                 delta = msgspec.json.decode(body, type=TextDelta)
                 if RunId(delta.turn) not in self._answered and not self._chunks.full():
@@ -175,16 +175,6 @@ class Feed:
         self._answered[turn_id] = None
         if len(self._answered) > ANSWERED:
             self._answered.popitem(last=False)
-
-
-@asynccontextmanager
-async def _closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Lend `items`, and close them when nobody wants more."""
-    try:
-        yield items
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
 
 
 def _chunk(name: str, body: msgspec.Struct, seq: int | None = None) -> bytes:

@@ -12,18 +12,17 @@ POST  /agents/{agent}/goals/{goal}/comments      say something about it
 from typing import Annotated, Literal
 
 from litestar import Router, get, post
-from litestar.di import Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Struct
 
 from projections import goals
-from projections.goals import NEWEST, GoalRow
+from projections._history import NEWEST
+from projections.goals import GoalRow
 from schemas.goals import Day
 from schemas.subjects import matching
 from services.api import reading
 from services.api.routes.agents import Limit
-from services.api.routes.scope import Parts, failures
-from services.api.routes.tasks import (
+from services.api.routes.boards import (
     CHANGED,
     AllTasks,
     Body,
@@ -32,8 +31,10 @@ from services.api.routes.tasks import (
     RevisionPage,
     Whose,
     author_of,
-    owner_of,
+    history,
+    router_of,
 )
+from services.api.routes.scope import Parts, failures
 from services.runtime.tasks import desk as desks
 from services.runtime.tasks.board import Board
 from services.runtime.tasks.desk import Desk, comment_of, limited, title_of
@@ -133,9 +134,7 @@ async def get_goal_history(
     """Return every change of a goal, newest first: what, by whom, and why."""
     known = (await desk.board(owner)).goal(goal)
     await reading.caught_up(process, goals.NAME, matching(*owner, entity="goal"))
-    async with reading.of_tenant(process.pool, owner.tenant) as conn:
-        items = await goals.revisions(conn, *owner, known.goal_id, before=before, limit=limit)
-    return RevisionPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return await history(process, owner, "goal_revisions", known.goal_id, (before, limit))
 
 
 @post("/{goal:str}/state", status_code=200, summary="Close or reopen a goal", responses=CHANGED)
@@ -174,18 +173,9 @@ async def comment_goal(
 
 def router(desk: Desk) -> Router:
     """Return the routes."""
-
-    def give() -> Desk:
-        return desk
-
-    return Router(
-        "/agents/{agent:str}/goals",
-        route_handlers=[
-            *(list_goals, create_goal, get_goal, get_goal_history),
-            *(move_goal, edit_goal, comment_goal),
-        ],
-        dependencies={
-            "desk": Provide(give, sync_to_thread=False),
-            "owner": Provide(owner_of),
-        },
+    return router_of(
+        "goals",
+        desk,
+        *(list_goals, create_goal, get_goal, get_goal_history),
+        *(move_goal, edit_goal, comment_goal),
     )

@@ -15,20 +15,30 @@ POST  /agents/{agent}/tasks/{task}/dependencies      let it wait for another one
 from typing import Annotated, Literal, TypeAlias
 
 from litestar import Router, get, post
-from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, JSONBody, QueryParameter, SkipValidation
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from projections import tasks
-from projections._history import Revision
-from projections.tasks import NEWEST, TaskRow
+from projections._history import NEWEST
+from projections.tasks import TaskRow
 from schemas.base import GoalId, TaskId
 from schemas.subjects import matching
 from schemas.tasks import Priority, TaskState
 from services.api import reading
 from services.api.routes.agents import Limit
-from services.api.routes.messages import Author, Key
-from services.api.routes.scope import ADAPTER, AgentName, Parts, Tenant, failures
+from services.api.routes.boards import (
+    CHANGED,
+    AllTasks,
+    Body,
+    Reason,
+    Remark,
+    RevisionPage,
+    Whose,
+    author_of,
+    history,
+    router_of,
+)
+from services.api.routes.scope import Parts, failures
 from services.runtime.tasks import desk as desks
 from services.runtime.tasks.board import Board
 from services.runtime.tasks.desk import Desk, NewTask, Owner, comment_of, limited, plan_of, title_of
@@ -45,19 +55,8 @@ from services.runtime.tasks.task import (
     possible,
 )
 
-AllTasks: TypeAlias = NamedDependency[SkipValidation[Desk]]
 TaskName: TypeAlias = FromPath[str]
-Reason: TypeAlias = Annotated[str, Meta(max_length=desks.TEXT, description="Why.")]
 Move = Literal["approve", "queue", "start", "done", "defer", "cancel", "reopen"]
-CHANGED = failures(404, 409, 413, 415, 422, 503, 507)
-
-
-class Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every change says."""
-
-    author: Author
-    """Who wants it; recorded."""
-    key: Annotated[Key | None, Meta(description="The same again is the same request.")] = None
 
 
 class TaskWanted(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,9 +65,9 @@ class TaskWanted(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     title: str
     description: str = ""
     priority: Priority = "medium"
-    plan: list[str] = []
+    plan: tuple[str, ...] = ()
     goal: Annotated[str, Meta(description="Id of an open goal.")] = ""
-    depends_on: Annotated[list[str], Meta(description="Tasks to be done before.")] = []
+    depends_on: Annotated[tuple[str, ...], Meta(description="Tasks to be done before.")] = ()
     later: Annotated[bool, Meta(description="To the backlog, though it could be done.")] = False
 
 
@@ -110,12 +109,6 @@ class StepDone(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     done: bool = True
 
 
-class Remark(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A comment."""
-
-    text: str
-
-
 class Dependency(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another task, which has to be done before."""
 
@@ -131,13 +124,6 @@ class TaskPage(Struct, frozen=True, kw_only=True):
     """Pass it as `before` for the following page; None: there is none."""
 
 
-class RevisionPage(Struct, frozen=True, kw_only=True):
-    """Revisions, newest first."""
-
-    items: list[Revision]
-    next: int | None
-
-
 class TaskDetail(Struct, frozen=True, kw_only=True):
     """One task, and what may be done to it."""
 
@@ -148,11 +134,6 @@ class TaskDetail(Struct, frozen=True, kw_only=True):
     possible: tuple[Verb, ...]
 
 
-def author_of(body: Body) -> desks.Author:
-    """Return who wants something, for the log."""
-    return desks.Author(f"person:{ADAPTER}:{body.author}", "person", body.key or "")
-
-
 def detail(board: Board, task: Task) -> TaskDetail:
     """Return a task as it is shown."""
     return TaskDetail(
@@ -161,19 +142,6 @@ def detail(board: Board, task: Task) -> TaskDetail:
         waiting_for=board.waiting_for(task.task_id),
         possible=possible(task, "person"),
     )
-
-
-async def owner_of(agent: AgentName, tenant: Tenant, process: Parts) -> Owner:
-    """Return whose tasks the path names.
-
-    Raises:
-        UnknownAgent: names those that there are.
-    """
-    await process.agents.get(tenant, agent)
-    return Owner(tenant, agent)
-
-
-Whose: TypeAlias = NamedDependency[SkipValidation[Owner]]
 
 
 @get("/", summary="List an agent's tasks", responses=failures(404, 422, 503))
@@ -235,9 +203,7 @@ async def get_task_history(
     """Return every change of a task, newest first: what, by whom, and why."""
     known = (await desk.board(owner)).task(task)
     await reading.caught_up(process, tasks.NAME, matching(*owner, entity="task"))
-    async with reading.of_tenant(process.pool, owner.tenant) as conn:
-        items = await tasks.revisions(conn, *owner, known.task_id, before=before, limit=limit)
-    return RevisionPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return await history(process, owner, "task_revisions", known.task_id, (before, limit))
 
 
 async def _changed(desk: Desk, owner: Owner, name: str, command: Command, body: Body) -> TaskDetail:
@@ -316,18 +282,9 @@ async def depend_task(
 
 def router(desk: Desk) -> Router:
     """Return the routes."""
-
-    def give() -> Desk:
-        return desk
-
-    return Router(
-        "/agents/{agent:str}/tasks",
-        route_handlers=[
-            *(list_tasks, create_task, get_task, get_task_history, move_task, run_task),
-            *(edit_task, check_step, comment_task, depend_task),
-        ],
-        dependencies={
-            "desk": Provide(give, sync_to_thread=False),
-            "owner": Provide(owner_of),
-        },
+    return router_of(
+        "tasks",
+        desk,
+        *(list_tasks, create_task, get_task, get_task_history, move_task, run_task),
+        *(edit_task, check_step, comment_task, depend_task),
     )

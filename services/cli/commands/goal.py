@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.cli import boards, output
-from services.cli.boards import Client, part
+from services.cli.boards import Client, Comment, Move, One, part
 from services.cli.exits import OK
 from services.cli.options import Options
 
@@ -16,27 +16,12 @@ class Listing(Options):
     limit: int = 50
 
 
-class One(Options):
-    """Arguments of `goal show` and `goal history`."""
-
-    id: str
-    agent: str = "main"
-
-
 class Create(Options):
     """Arguments of `goal create`."""
 
     title: str
     description: str = ""
     due: str = ""
-    agent: str = "main"
-
-
-class Move(Options):
-    """Arguments of `goal achieve`, `abandon` and `reopen`."""
-
-    id: str
-    reason: str = ""
     agent: str = "main"
 
 
@@ -48,14 +33,6 @@ class Edit(Options):
     description: str | None = None
     due: str | None = None
     reason: str = ""
-    agent: str = "main"
-
-
-class Comment(Options):
-    """Arguments of `goal comment`."""
-
-    id: str
-    text: str
     agent: str = "main"
 
 
@@ -93,8 +70,7 @@ def show(options: One) -> int:
 
 def history(options: One) -> int:
     """Print how a goal came about."""
-    found = _client(options).listing(10_000, f"/{part(options.id)}/history")
-    return boards.history(found, as_json=options.json)
+    return boards.history(_client(options), options)
 
 
 def create(options: Create) -> int:
@@ -107,17 +83,17 @@ def create(options: Create) -> int:
 
 def achieve(options: Move) -> int:
     """Say that it is achieved."""
-    return _move(options, "achieve")
+    return _tell(options, _client(options).move(options, "achieve"))
 
 
 def abandon(options: Move) -> int:
     """Say that it is given up."""
-    return _move(options, "abandon")
+    return _tell(options, _client(options).move(options, "abandon"))
 
 
 def reopen(options: Move) -> int:
     """Say that it is wanted after all, or again."""
-    return _move(options, "reopen")
+    return _tell(options, _client(options).move(options, "reopen"))
 
 
 def edit(options: Edit) -> int:
@@ -134,16 +110,11 @@ def edit(options: Edit) -> int:
 
 def comment(options: Comment) -> int:
     """Say something about it."""
-    return _tell(options, _client(options).post(f"/{part(options.id)}/comments", text=options.text))
+    return _tell(options, _client(options).comment(options))
 
 
 def _client(options: Any) -> Client:  # noqa: ANN401 - each command's own options have an agent
     return Client(options, options.agent, "goals")
-
-
-def _move(options: Move, verb: str) -> int:
-    path = f"/{part(options.id)}/state"
-    return _tell(options, _client(options).post(path, move=verb, reason=options.reason))
 
 
 def _tell(options: Options, found: dict[str, Any]) -> int:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from schemas.tasks import Priority, TaskState
 from services.cli import boards, output
-from services.cli.boards import Client, part
+from services.cli.boards import Client, Comment, Move, One, part
 from services.cli.exits import OK
 from services.cli.options import Options
 from services.errors import Rejected
@@ -20,13 +20,6 @@ class Listing(Options):
     limit: int = 50
 
 
-class One(Options):
-    """Arguments of `task show` and `task history`."""
-
-    id: str
-    agent: str = "main"
-
-
 class Create(Options):
     """Arguments of `task create`."""
 
@@ -37,14 +30,6 @@ class Create(Options):
     after: list[str] | None = None
     goal: str = ""
     later: bool = False
-    agent: str = "main"
-
-
-class Move(Options):
-    """Arguments of the commands that move a task."""
-
-    id: str
-    reason: str = ""
     agent: str = "main"
 
 
@@ -85,14 +70,6 @@ class Plan(Options):
     agent: str = "main"
 
 
-class Comment(Options):
-    """Arguments of `task comment`."""
-
-    id: str
-    text: str
-    agent: str = "main"
-
-
 class Block(Options):
     """Arguments of `task block` and `task unblock`."""
 
@@ -127,8 +104,7 @@ def show(options: One) -> int:
 
 def history(options: One) -> int:
     """Print how a task came about."""
-    found = _client(options).listing(10_000, f"/{part(options.id)}/history")
-    return boards.history(found, as_json=options.json)
+    return boards.history(_client(options), options)
 
 
 def create(options: Create) -> int:
@@ -215,7 +191,7 @@ def plan(options: Plan) -> int:
 
 def comment(options: Comment) -> int:
     """Say something about it."""
-    return _tell(options, _client(options).post(f"/{part(options.id)}/comments", text=options.text))
+    return _tell(options, _client(options).comment(options))
 
 
 def block(options: Block) -> int:
@@ -238,9 +214,7 @@ Verb = Literal["approve", "queue", "start", "done", "defer", "cancel", "reopen"]
 
 
 def _move(options: Move, verb: Verb, **more: object) -> int:
-    path = f"/{part(options.id)}/state"
-    changed = _client(options).post(path, move=verb, reason=options.reason, **more)
-    return _tell(options, changed)
+    return _tell(options, _client(options).move(options, verb, **more))
 
 
 def _state(row: dict[str, Any]) -> str:

@@ -2,19 +2,19 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 import nats
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError, NoRespondersError
 
 from services.errors import LogFull, LogUnavailable, Permanent
 from services.runtime import ids
+from services.runtime.jetstream.wire import LeanClient, Message
 
 REQUEST_TIMEOUT_S: Final = 2.0  # one try; an election makes a whole request take several
 CONNECT_S: Final = 15.0  # first connection; later ones are tried for ever
@@ -57,23 +57,10 @@ class JetStreamRefused(Permanent):
         self.error = error
 
 
-class LeanClient(Client):
-    """nats-py's client; it reads headers several times faster."""
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        headers = {}
-        for line in raw.decode(errors="replace").split("\r\n"):
-            name, colon, value = line.partition(":")
-            if colon:
-                headers[name] = value.strip()
-        return headers
-
-
 class Connection:
     """A connection that comes back by itself and never gives up."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: LeanClient) -> None:
         self.client = client
         self.reconnected = asyncio.Condition()
         self._inbox = f"_INBOX.{ids.new()}"
@@ -169,6 +156,36 @@ class Connection:
         except (NatsError, OSError, TimeoutError) as error:
             family = NoAnswer if isinstance(error, TimeoutError) else LogUnavailable
             raise family(f"{subject}: {_reason(error)}") from error
+
+    async def request_whole(
+        self, subject: str, messages: Callable[[str], Sequence[Message]]
+    ) -> Msg:
+        """Send several messages in one piece, and return the first answer that says something.
+
+        Args:
+            subject: Where they go, for people to read.
+            messages: What to send, given the subject that answers are wanted at.
+
+        Raises:
+            NoAnswer: none came in time.
+            LogUnavailable: nobody is there to answer.
+        """
+        answers: asyncio.Queue[Msg] = asyncio.Queue()
+        inbox = self.inbox(answers.put_nowait)
+        try:
+            await self.client.publish_whole(messages(inbox))
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                answer = await answers.get()
+                while not answer.data:
+                    if headers_of(answer).get("Status") == "503":
+                        raise NoRespondersError
+                    answer = await answers.get()
+                return answer
+        except (NatsError, OSError, TimeoutError) as error:
+            family = NoAnswer if isinstance(error, TimeoutError) else LogUnavailable
+            raise family(f"{subject}: {_reason(error)}") from error
+        finally:
+            self.forget(inbox)
 
     async def ask(
         self,

@@ -26,6 +26,7 @@ from services.runtime.jetstream.connection import (
 from services.runtime.jetstream.pulling import ConsumerLost, Puller
 from services.runtime.jetstream.reading import Reader
 from services.runtime.jetstream.room import check_room
+from services.runtime.jetstream.wire import Message
 from services.runtime.recording import record
 
 STREAM: Final = "EVENTS"
@@ -124,21 +125,11 @@ class JetStreamLog:
         return await self._look(_behind(appends))
 
     async def _send_batch(self, appends: Sequence[Append]) -> Msg:
-        batch = {"Nats-Batch-Id": ids.new()}
-        for index, append in enumerate(appends[:-1], start=1):
-            body, headers = _body(append.envelope), _headers(append.envelope, append.expected)
-            headers |= batch | {"Nats-Batch-Sequence": str(index)}
-            if index > 1:
-                await self._connection.publish(append.subject, body, **headers)
-                continue
-            started = await self._connection.request(append.subject, body, headers)
-            if started.data:  # refused at its start
-                check(append.subject, started)
-        last = appends[-1]
-        headers = _headers(last.envelope, last.expected) | batch
-        headers |= {"Nats-Batch-Sequence": str(len(appends)), "Nats-Batch-Commit": "1"}
-        message = await self._connection.request(last.subject, _body(last.envelope), headers)
-        check(last.subject, message)
+        subject = appends[-1].subject
+        message = await self._connection.request_whole(
+            subject, lambda inbox: _batch(appends, inbox)
+        )
+        check(subject, message)
         return message
 
     async def _look(self, wanted: Append) -> int:
@@ -355,6 +346,20 @@ def _headers(envelope: Envelope, expected: int | None = None) -> dict[str, str]:
     if envelope.traceparent is not None:
         headers["traceparent"] = envelope.traceparent
     return headers
+
+
+def _batch(appends: Sequence[Append], inbox: str) -> list[Message]:
+    """Return the messages of an atomic batch; its first and its last are answered."""
+    batch, size = ids.new(), len(appends)
+    messages = []
+    for place, append in enumerate(appends, start=1):
+        headers = _headers(append.envelope, append.expected)
+        headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(place)}
+        if place == size:
+            headers["Nats-Batch-Commit"] = "1"
+        reply = inbox if place in {1, size} else ""
+        messages.append(Message(append.subject, _body(append.envelope), headers, reply))
+    return messages
 
 
 def _behind(appends: Sequence[Append]) -> Append:

@@ -18,6 +18,7 @@ from schemas.schedule import (
     JobResumed,
     OccurrenceFired,
     ScheduleEvent,
+    Target,
 )
 from schemas.subjects import Subject
 from services.errors import Conflict, Rejected
@@ -57,6 +58,10 @@ class By:
     """Id of the event, where the same request may be made twice; None for a new one."""
     since: int = 0
     """Sequence before which it cannot have been made."""
+    place: Target | None = None
+    """The conversation that it is asked in; None for an operator, who may steer any job."""
+    only: Callable[[JobDefined], None] | None = None
+    """Raises `Rejected` for a job that this is not to be done to; None where any will do."""
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -128,6 +133,7 @@ class Jobs:
                 effective_at=effective_at,
                 prompt=stored,
                 zone=self.zone,
+                made_in=by.place,
             )
 
         return await self._append(job, decided, by)
@@ -201,6 +207,8 @@ class Jobs:
                 return found
             state = await self.conversations.newest(job)
             horizon = state.job.horizon if state.job else 0
+            if by.only is not None and state.job is not None:
+                by.only(state.job.definition)
             event = decide(state.job, max(self.writer.clock.now(), horizon))
             envelope = self.writer.seal(
                 event, id=by.id, cause=by.cause, turn=by.turn, actor=by.actor

@@ -1,7 +1,9 @@
 """One job as its own stream tells it: what holds now, what is recorded, what goes on. Pure."""
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace  # several times faster than that of dataclasses: it is all here
 
 from schemas.base import EventId, RunId
 from schemas.channel import (
@@ -28,8 +30,7 @@ from services.runtime.jobs.expected import Segment, extend
 FAILURES: Final = frozenset({"failed", "timed_out", "blocked"})
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Struct, frozen=True):
     """An occurrence that fired and has not ended."""
 
     id: EventId
@@ -43,8 +44,7 @@ class Open:
     """Branches and workers at work for it that nobody has asked to stop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """A failed occurrence that is to be tried again."""
 
     of: EventId
@@ -53,8 +53,7 @@ class Retry:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """The fold of one job's stream, as far as deciding needs it."""
 
     name: str

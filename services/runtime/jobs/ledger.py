@@ -20,18 +20,28 @@ from schemas.schedule import (
 from services.runtime.event_log import Recorded
 
 
-class Happened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One occurrence and what became of it; times in UTC microseconds."""
+class Happened(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One occurrence and what became of it; times in UTC microseconds.
+
+    The defaults are those of a run that came out well: most do, and their rows leave out the rest.
+    The order of the fields is that of the read model's columns.
+    """
 
     occurrence: EventId
     seq: int
     due_at: int
     recorded_at: int
-    actor: str
-    state: Literal["fired", "skipped", "missed"]
+    started_at: int | None = None
+    ended_at: int | None = None
+    delivered_to: str | None = None
+    state: Literal["fired", "skipped", "missed"] = "fired"
+    outcome: Outcome | None = "succeeded"
+    """None while it runs, and where it did not."""
+    end_reason: str | None = None
+    refused: str | None = None
+    actor: str = ""
     manual: bool = False
     attempt: int = 1
-    started_at: int | None = None
     reason: str | None = None
     because: EventId | None = None
     down_from_at: int | None = None
@@ -39,12 +49,6 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     policy: str | None = None
     stands_for: int | None = None
     retry_of: EventId | None = None
-    ended_at: int | None = None
-    outcome: Outcome | None = None
-    end_reason: str | None = None
-    delivered_at: int | None = None
-    delivered_to: str | None = None
-    refused: str | None = None
 
     @property
     def by_schedule(self) -> bool:
@@ -73,7 +77,7 @@ class Ledger:
                 self._change(id_, ended_at=at, outcome=event.outcome, end_reason=event.reason)
             case OccurrenceDelivered(occurrence=id_, to=to):
                 where = f"{to.adapter}/{to.conversation}"
-                self._change(id_, delivered_at=at, delivered_to=where)
+                self._change(id_, delivered_to=where)
             case DeliveryRefused(occurrence=id_, reason=reason):
                 self._change(id_, refused=reason)
             case _:
@@ -85,7 +89,9 @@ class Ledger:
 
     def all(self) -> list[Happened]:
         """Return them in the order in which they were due."""
-        return sorted(self._by_id.values(), key=attrgetter("due_at", "seq"))
+        recorded = sorted(self._by_id.values(), key=attrgetter("seq"))
+        recorded.sort(key=attrgetter("due_at"))  # two keys of plain numbers: faster than pairs
+        return recorded
 
 
 def _happened(
@@ -101,6 +107,7 @@ def _happened(
         recorded_at=envelope.at,
         actor=envelope.actor,
         state="fired" if fired else "missed" if missed else "skipped",
+        outcome=None,
         manual=event.manual if isinstance(event, OccurrenceFired) else False,
         attempt=event.attempt if isinstance(event, OccurrenceFired) else 1,
         stands_for=event.stands_for if isinstance(event, OccurrenceFired) else None,

@@ -102,7 +102,7 @@ def named(job: str) -> str:
     return job
 
 
-def define(
+def define(  # noqa: PLR0913 - what is asked for, of what, when and where
     asked: JobRequest,
     before: JobDefined | None,
     *,
@@ -110,6 +110,7 @@ def define(
     effective_at: int,
     prompt: Content | None,
     zone: str = "UTC",
+    made_in: Target | None = None,
 ) -> JobDefined:
     """Return the definition that a request comes to.
 
@@ -120,11 +121,14 @@ def define(
         effective_at: What it holds from.
         prompt: The prompt as it is stored, where one is asked for.
         zone: The usual time zone.
+        made_in: The conversation in which a new job is asked for; an edit leaves it as it was.
 
     Raises:
         InvalidSchedule: it cannot be honoured.
     """
-    base = before or JobDefined(schedule=Schedule(zone=zone), prompt="", effective_at=0)
+    base = before or JobDefined(
+        schedule=Schedule(zone=zone), prompt="", effective_at=0, made_in=made_in
+    )
     schedule = _schedule(asked, base.schedule, effective_at)
     check(schedule)
     if schedule.once_at is not None and schedule.once_at <= now and schedule != base.schedule:

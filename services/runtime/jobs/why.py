@@ -7,6 +7,7 @@ cause of every difference. There are no budgets or quotas yet, so neither is eve
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
+from operator import attrgetter
 from typing import Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -95,6 +96,17 @@ class _Reasons:
         return Line(due_at=due, verdict="unrecorded", why=why)
 
     def _recorded(self, it: Happened) -> Line:
+        if it.outcome == "succeeded" and it.by_schedule and not it.stands_for:
+            return Line(
+                due_at=it.due_at,
+                verdict="ran",
+                why=self._well(it),
+                occurrence=it.occurrence,
+                recorded_at=it.recorded_at,
+                started_at=it.started_at,
+                ended_at=it.ended_at,
+                outcome="succeeded",
+            )
         verdict, why, because = self._cause(it)
         return Line(
             due_at=it.due_at,
@@ -132,8 +144,6 @@ class _Reasons:
         return "skipped", why, it.because
 
     def _run(self, it: Happened) -> tuple[Verdict, str, EventId | None]:
-        if it.outcome == "succeeded" and not it.stands_for and it.by_schedule:
-            return "ran", self._well(it), None
         parts = []
         if it.manual:
             parts.append(f"run now by {it.actor}")
@@ -209,17 +219,23 @@ def explain(  # noqa: PLR0913 - a job, what is recorded of it, and a window
 ) -> Answer:
     """Return what should have happened and what did, with `after` < time <= `until`."""
     reasons = _Reasons(segments, rows, now)
-    recorded = {row.due_at: row for row in rows if row.by_schedule}
+    recorded: dict[int, Happened] = {}
+    beside: list[Happened] = []
+    for row in rows:
+        if row.by_schedule:
+            recorded[row.due_at] = row
+        else:
+            beside.append(row)
     lines = []
     for segment, due in expected_dues(segments, after, min(until, now)):
         found = recorded.pop(due, None)
         held = segment if segment.standing != "active" else None
         lines.append(reasons.line(due, found, held, segment.definition.grace_s))
-    beside = [row for row in rows if not row.by_schedule] + list(recorded.values())
+    beside += recorded.values()
     lines += [
         reasons.line(row.due_at, row, None, 0.0) for row in beside if after < row.due_at <= until
     ]
-    lines.sort(key=lambda line: line.due_at)
+    lines.sort(key=attrgetter("due_at"))
     note = "" if lines else _not_due(segments, after, until, now)
     return Answer(agent=agent, job=job, after=after, until=until, lines=lines, note=note)
 

@@ -1,131 +1,33 @@
 """Any number of schedulers, away at random, with clocks that disagree: recorded is expected."""
 
-import asyncio
-from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 from structlog.testing import capture_logs
 
-from schemas.base import AgentId
-from schemas.config import AgentDefined
 from schemas.schedule import (
     JobDefined,
-    OccurrenceEnded,
     OccurrenceFired,
     OccurrenceMissed,
     OccurrenceSkipped,
     Schedule,
 )
-from services.errors import LogUnavailable, Rejected
-from services.runtime.agents import Agents, config_subject
-from services.runtime.config import SchedulerSettings
-from services.runtime.conversations import Conversations
-from services.runtime.jobs.desk import By, Jobs
-from services.runtime.jobs.expected import expected, timeline
+from services.errors import Rejected
+from services.runtime.jobs.desk import By
 from services.runtime.jobs.request import JobRequest
 from services.runtime.writer import Writer
-from services.scheduler.service import Scheduler
 from tests.support.builders import SECOND
-from tests.support.fake_clock import FakeClock
-from tests.support.fake_log import FakeBodies, FakeLog
-from tests.support.jobs import JOB, utc
-from tests.support.replicas import FakeSnapshots
+from tests.support.jobs import JOB
+from tests.support.schedulers import BEGIN, HalfLog, World
 
-RECORDS = (OccurrenceFired, OccurrenceSkipped, OccurrenceMissed)
 HOUR = 3_600 * SECOND
-BEGIN = utc("2026-01-01")
 
 
 @pytest.fixture(autouse=True)
 def quiet():
     with capture_logs():
         yield
-
-
-@dataclass
-class SkewedClock:
-    """A clock that is wrong by so much."""
-
-    true: FakeClock
-    off_s: float = 0.0
-
-    def now(self) -> int:
-        return self.true.now() + round(self.off_s * SECOND)
-
-    def monotonic(self) -> float:
-        return self.true.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await self.true.sleep(seconds)
-
-
-@dataclass
-class World:
-    """A log, the true time, and schedulers that come and go."""
-
-    clock: FakeClock = field(default_factory=lambda: FakeClock(BEGIN))
-    log: FakeLog = field(default_factory=FakeLog)
-    marks: FakeSnapshots = field(default_factory=FakeSnapshots)
-    running: dict[str, Scheduler] = field(default_factory=dict)
-    ended_up_to: int = 0
-
-    def jobs(self, off_s: float = 0.0) -> Jobs:
-        writer = Writer(self.log, SkewedClock(self.clock, off_s), "person:ana")
-        conversations = Conversations(self.log, FakeSnapshots())
-        return Jobs(writer, FakeBodies(), conversations, Agents(self.log))
-
-    async def define(self, **said) -> None:
-        agent = AgentDefined(agent=AgentId("atlas"), name="Atlas")
-        writer = Writer(self.log, self.clock, "test")
-        await self.log.append(config_subject("acme"), writer.seal(agent))
-        await self.jobs().create(JOB, JobRequest(prompt="look", **said), By("person:ana"))
-
-    async def start(self, name: str, off_s: float = 0.0) -> None:
-        writer = Writer(self.log, SkewedClock(self.clock, off_s), name)
-        scheduler = Scheduler(writer, self.marks, SchedulerSettings(), asyncio.Event())
-        await scheduler.load()
-        self.running[name] = scheduler
-
-    def kill(self, name: str) -> None:
-        self.running.pop(name, None)
-
-    async def look(self) -> None:
-        """Let every scheduler that runs read on, then all act at once, until nothing moves."""
-        before = -1
-        while before != len(self.log.events):
-            before = len(self.log.events)
-            for scheduler in self.running.values():
-                for recorded in self.log.events[scheduler.board.position :]:
-                    if recorded.subject == str(JOB):
-                        scheduler.take(recorded)
-            await asyncio.gather(*(it.run_once() for it in self.running.values()))
-
-    async def end_runs(self) -> None:
-        """End every run that goes on."""
-        writer = Writer(self.log, self.clock, "channel")
-        since, self.ended_up_to = self.ended_up_to, len(self.log.events)
-        fired = [r for r in self.log.events[since:] if isinstance(r.event, OccurrenceFired)]
-        for id_ in [r.envelope.id for r in fired]:
-            ended = OccurrenceEnded(occurrence=id_, outcome="succeeded")
-            await self.log.append(str(JOB), writer.seal(ended))
-
-    def records(self):
-        return [
-            r.event
-            for r in self.log.events
-            if r.subject == str(JOB)
-            and isinstance(r.event, RECORDS)
-            and not getattr(r.event, "manual", False)
-        ]
-
-    def assert_recorded_is_expected(self) -> None:
-        events = [it for it in self.log.events if it.subject == str(JOB)]
-        recorded = [it.due_at for it in self.records() if getattr(it, "attempt", 1) == 1]
-        until = max([self.clock.now(), *recorded])
-        due = [it.due_at for it in expected(timeline(events), 0, until) if not it.held]
-        assert recorded == due
 
 
 async def live_through(seed: int, schedule: dict[str, str], step_s: int) -> World:
@@ -227,35 +129,12 @@ async def test_after_an_outage_everything_missed_is_recorded_at_once_with_when_n
     assert (last.due_at, last.stands_for) == (BEGIN + 11 * 60 * SECOND, 9)
 
 
-class HalfLog:
-    """A log that stores the next append and does not say so, or does not store it."""
-
-    def __init__(self, log: FakeLog, *, stores: bool) -> None:
-        self._log = log
-        self._stores = stores
-        self.failures = 1
-
-    def __getattr__(self, name):
-        return getattr(self._log, name)
-
-    async def append_if(self, subject, expected, envelope):
-        if self.failures:
-            self.failures -= 1
-            if self._stores:
-                await self._log.append_if(subject, expected, envelope)
-            raise LogUnavailable
-        return await self._log.append_if(subject, expected, envelope)
-
-
 @pytest.mark.parametrize("stores", [True, False], ids=["recorded", "not recorded"])
 async def test_an_append_whose_answer_is_lost_is_neither_lost_nor_doubled(stores):
     world = World()
     await world.define(every="1m")
     log = HalfLog(world.log, stores=stores)
-    writer = Writer(log, world.clock, "one")
-    scheduler = Scheduler(writer, world.marks, SchedulerSettings(), asyncio.Event())
-    await scheduler.load()
-    world.running["one"] = scheduler
+    await world.start("one", log=log)
     world.clock.advance(60)
     await world.look()
     world.clock.advance(2)
@@ -319,10 +198,7 @@ async def test_a_scheduler_that_cannot_reach_the_log_for_a_minute_records_late_a
     await world.define(every="1m", misfire="skip")
     log = HalfLog(world.log, stores=False)
     log.failures = 15
-    writer = Writer(log, world.clock, "one")
-    scheduler = Scheduler(writer, world.marks, SchedulerSettings(), asyncio.Event())
-    await scheduler.load()
-    world.running["one"] = scheduler
+    await world.start("one", log=log)
     for _ in range(120):
         await world.look()
         world.clock.advance(1)
