@@ -11,6 +11,8 @@ from typing import Final, Literal, TextIO
 import structlog
 from structlog.typing import Processor
 
+from services.runtime.telemetry.context import log_fields
+
 Format = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -80,6 +82,7 @@ def _shared(service: str) -> list[Processor]:
 
     return [
         structlog.contextvars.merge_contextvars,
+        log_fields,
         add_service,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
