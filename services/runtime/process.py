@@ -39,6 +39,7 @@ from services.runtime.sandbox.workspace import Workspace
 from services.runtime.secret import Secret
 from services.runtime.settings import foreign
 from services.runtime.telemetry import environment
+from services.runtime.telemetry.embedding import measured
 from services.runtime.telemetry.provider import provided
 from services.runtime.writer import Writer
 
@@ -206,7 +207,7 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
             live=live,
             snapshots=snapshots,
             pool=pool,
-            embedder=embedder(config, clock),
+            embedder=measured(embedder(config, clock)),
             conversations=Conversations(event_log, snapshots, keep=config.channel.history_entries),
             agents=Agents(event_log, clock),
             equipment=Equipment(

@@ -1,6 +1,10 @@
 """What a collector is told of a running installation, over a real socket, as real protobuf."""
 
+import asyncio
 import json
+import os
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -45,9 +49,7 @@ def told(postgres_server, tmp_path, monkeypatch):
                 opened_portal(
                     tmp_path,
                     Urls(nats=nats_url, database=database_url),
-                    OPENAI_API_BASE=server.url,
-                    **KEYED,
-                    **settings,
+                    **(KEYED | {"OPENAI_API_BASE": server.url} | settings),
                 ) as portal,
             ):
                 yield portal, found
@@ -295,3 +297,40 @@ async def test_metrics_of_the_conventions_are_told_with_whom_they_are_of(told):
             assert all(it.unit == names.UNITS[name] for it in found_points)
         lags = {it.attributes[names.PROJECTION] for it in await metric(found, names.PROJECTION_LAG)}
         assert "runs" in lags
+
+
+async def test_a_search_of_memory_is_told_below_the_tool_that_searches(told):
+    async with told(PENSTOCK_MODEL="offline/rules") as (portal, found):
+        await portal.settled("room", "what do you know about green tea?")
+        (search, *_) = await found.has(lambda it: it.operation == names.SEARCH_MEMORY)
+        (embedding, *_) = await found.has(lambda it: it.operation == names.EMBEDDINGS)
+        spans = {it.span_id: it for it in await found.whole(search.trace_id)}
+    assert spans[search.parent_id].name == "execute_tool memory_recall"
+    assert embedding.parent_id == search.parent_id  # what is measured live is a leaf
+    assert search.name == "search_memory memories"
+    assert search.attributes[names.RECORD_COUNT] == 0
+    assert search.attributes[names.TENANT] == "default"
+    assert names.MEMORY_QUERY not in search.attributes
+    assert embedding.attributes[names.ERROR]  # there is no model in this test
+    assert embedding.status == 2
+
+
+async def test_a_replay_is_told_as_new_traces_that_are_linked_to_those_of_then(told, tmp_path):
+    async with told() as (portal, found):
+        message, spans = await handed_on(portal, found)
+        environment = {
+            **os.environ,
+            "PENSTOCK_NATS_URL": portal.process.connection.client.connected_url.geturl(),
+            "PENSTOCK_DATA_DIR": str(tmp_path / "elsewhere"),
+            **KEYED,
+        }
+        command = (sys.executable, "-m", "services.cli", "replay", "--all", "--json")
+        replay = await asyncio.to_thread(
+            subprocess.run, command, env=environment, capture_output=True, text=True, check=False
+        )
+        assert replay.returncode == 0, replay.stdout + replay.stderr
+        again = await found.has(lambda it: it.attributes.get(names.REPLAY))
+    links = {link for it in again for link in it.links}
+    told_then = {(it.trace_id, it.span_id) for it in spans if names.RUN in it.attributes}
+    assert links == told_then
+    assert message.trace_id not in {it.trace_id for it in again}

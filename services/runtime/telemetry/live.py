@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Final, Protocol
 
 from services.runtime.event_log import Delivery
+from services.runtime.telemetry import names
 from services.runtime.telemetry.context import TraceContext, current
 from services.runtime.telemetry.span import Said, Span, Value
 
@@ -59,6 +60,10 @@ class Live:
 
 
 LIVE: Final = Live()
+_SEARCHES: Final = {
+    names.SEARCH_MEMORY: (names.STORE, names.MEMORY_QUERY),
+    names.RETRIEVAL: (names.DATA_SOURCE, names.RETRIEVAL_QUERY),
+}
 
 
 @dataclass(slots=True)
@@ -82,8 +87,8 @@ def operation(
     target: str,
     *,
     tenant: str = "",
+    attributes: Mapping[str, Value] | None = None,
     said: Mapping[str, str] | None = None,
-    **attributes: Value,
 ) -> Iterator[dict[str, Value]]:
     """Tell how long the block takes; more attributes can be put into what it is given.
 
@@ -91,11 +96,11 @@ def operation(
         name: The operation.
         target: What it is done to or with: a store, a model.
         tenant: Whose words it says.
+        attributes: What is known before it begins.
         said: What was asked, by attribute; told where the tenant's words may be.
-        attributes: By name, with `__` for dots.
     """
     recorder = LIVE.recorder
-    found = {key.replace("__", "."): value for key, value in attributes.items()}
+    found = dict(attributes or {})
     if recorder is None:
         yield found
         return
@@ -110,3 +115,11 @@ def operation(
     finally:
         doing.seconds = perf_counter() - started
         recorder.operated(doing)
+
+
+def searching(
+    name: str, store: str, tenant: str, query: str
+) -> AbstractContextManager[dict[str, Value]]:
+    """Tell how long a search takes: `search_memory` or `retrieval`, of a store of a tenant."""
+    where, what = _SEARCHES[name]
+    return operation(name, store, tenant=tenant, attributes={where: store}, said={what: query})

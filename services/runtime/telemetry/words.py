@@ -9,25 +9,26 @@ import msgspec
 from services.errors import ServiceError
 from services.runtime.bodies import BodyStore, text_of
 from services.runtime.telemetry.span import Said, Span
-from services.runtime.text import clean, cut
+from services.runtime.text import clean, cut, gap
 
 REDACTED: Final = "[redacted]"
+EDGE: Final = 512  # characters; no secret but a private key is longer, and those end with the text
 _SECRETS: Final = re.compile(
     r"""
     -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|\Z)
-    | \b(?:sk|rk|pk)[-_](?:[A-Za-z]+[-_])*[A-Za-z0-9]{12,}[-_A-Za-z0-9]*    # model providers
+    | \b(?:sk|rk|pk)[-_](?=[-_A-Za-z]{0,40}[A-Z0-9])[-_A-Za-z0-9]{12,}         # model providers
     | \bgh[pousr]_[A-Za-z0-9]{20,} | \bgithub_pat_\w{20,} | \bglpat-[-\w]{16,}
     | \bxox[abeoprs]-[-A-Za-z0-9]{8,} | \bxapp-[-A-Za-z0-9]{8,}
     | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b | \bAIza[-_A-Za-z0-9]{30,}
-    | \beyJ[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]*             # JSON web tokens
+    | (?<![-\w])eyJ[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]*             # JSON web tokens
     | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)                                       # user:password@host
-    | [A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}     # addresses of people
+    | (?<![\w.%+-])[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}           # addresses of people
     """,
     re.VERBOSE | re.DOTALL,
 )
 _NAMED: Final = re.compile(
-    r"""(?ix) (\b[\w.-]*(?:password|passwd|secret|token|api[_-]?key|authorization)["']?\s*[:=]\s*
-    (?:bearer\s+|basic\s+)?["']?) [^\s"',;&}]{4,}"""
+    r"""(?ix) (\b[\w.-]{0,40}(?:password|passwd|secret|token|api[_-]?key|authorization)(?!s\b)
+    [\w.-]{0,40}["']?\s{0,9}[:=]\s{0,9}(?:bearer\s+|basic\s+)?["']?) [^\s"',;&}]{4,}"""
 )
 
 
@@ -64,5 +65,12 @@ async def said(words: Said, bodies: BodyStore, limit: int) -> str:
 
 
 def safe(text: str, limit: int) -> str:
-    """Return `text` redacted, and then cut: no secret is left that a cut has made unlike one."""
-    return cut(redacted(clean(text)), limit)
+    """Return `text` redacted, and then cut: no secret is left that a cut has made unlike one.
+
+    Of a very long text only the beginning is looked at, and what is at the edge of that is not
+    told.
+    """
+    room = 4 * limit + EDGE
+    if len(text) <= room:
+        return cut(redacted(clean(text)), limit)
+    return cut(redacted(clean(text[:room]))[:-EDGE] + gap(len(text) - room), limit)
