@@ -3,6 +3,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/ready
+# Tests wait more than they work, so several processes share them, each with servers of its own.
+BESIDE := --numprocesses auto --maxprocesses 4 --dist worksteal
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
@@ -23,7 +25,7 @@ run: $(READY) ## Run services against servers that are there: make run service="
 	@$(BIN)/penstock run $(service)
 
 test: $(READY) ## All tests but the soak, on servers that the tests start themselves
-	$(BIN)/pytest -m "not soak" $(args)
+	$(BIN)/pytest -m "not soak" $(BESIDE) $(args)
 
 test-fast: $(READY) ## Tests that start nothing
 	$(BIN)/pytest -m "not integration and not acceptance and not soak" $(args)

@@ -7,10 +7,12 @@ Each token is `[a-z0-9_-]{1,64}` on the wire. Values with other characters are e
 """
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 PREFIX: Final = "evt"
 ABSENT: Final = "_"
+REMEMBERED: Final = 20_000  # subjects whose other form is at hand: each is needed many times
 MAX_TOKEN: Final = 64  # characters of one encoded token; longer ids are refused, never cut
 
 _PLAIN = re.compile(r"[a-z0-9-]")
@@ -114,7 +116,7 @@ class Subject(NamedTuple):
 
     def __str__(self) -> str:
         """Return the subject on the wire."""
-        return ".".join((PREFIX, *(ABSENT if part is None else encode(part) for part in self)))
+        return _on_the_wire(*self)
 
     def of(self, entity: str, id: str | None = None) -> "Subject":  # noqa: A002 - the grammar's word
         """Return another stream of the same conversation."""
@@ -126,6 +128,12 @@ class Subject(NamedTuple):
         return self.of("channel")
 
 
+@lru_cache(maxsize=REMEMBERED)
+def _on_the_wire(*parts: str | None) -> str:
+    return ".".join((PREFIX, *(ABSENT if part is None else encode(part) for part in parts)))
+
+
+@lru_cache(maxsize=REMEMBERED)
 def parse(subject: str) -> Subject:
     """Return the parts of a subject on the wire.
 

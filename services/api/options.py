@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from services.runtime import private
 from services.runtime.config import LOOPBACK, Config
@@ -19,12 +20,13 @@ class ApiOptions:
     link_key: str | None = field(default=None, repr=False)
     """Opens a browser session, once; None for no link."""
 
-    def link(self, config: Config) -> str | None:
-        """Return the one-time address to print, or None."""
+    def link(self, config: Config, *, whose: str = "") -> str | None:
+        """Return the one-time address to print, or None; the page greets `whose` it is by name."""
         if self.link_key is None:
             return None
+        suffix = f"#as={quote(whose, safe='')}" if whose else ""
         host = f"[{config.host}]" if ":" in config.host else config.host
-        return f"http://{host}:{config.port}/?key={self.link_key}"
+        return f"http://{host}:{config.port}/?key={self.link_key}{suffix}"
 
     def is_local(self, config: Config) -> bool:
         """Tell whether only this machine can reach the interface."""

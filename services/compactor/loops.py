@@ -27,7 +27,9 @@ def build(process: Process) -> Mapping[str, Loop]:
     """Return the loops of this service."""
     settings = process.config.compactor
     writer = process.writer("compactor")
-    folds = Conversations(process.log, process.snapshots, keep=EVERYTHING)
+    folds = Conversations(
+        process.log, process.snapshots, keep=EVERYTHING, beside=process.conversations
+    )
     limits = Limits(
         window_tokens=process.config.models.context_window_tokens,
         keep=process.config.channel.history_entries,

@@ -210,6 +210,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Sequence at which the newest turn started."""
     job: JobStanding | None = None
     """None where people talk."""
+    forgotten: bool = False
+    """Whether entries ever went without a checkpoint in their place."""
 
     @property
     def focus(self) -> EventId | None:
@@ -533,9 +535,10 @@ def _add(  # noqa: PLR0913 - an entry has these parts
         occurrence=occurrence or _current(state),
     )
     entries = (*state.entries, entry)
-    if len(entries) > 2 * keep:
-        entries = entries[min(len(entries) - keep - 1, _answered(state)) :]
-    return replace(state, entries=entries)
+    if len(entries) <= 2 * keep:
+        return replace(state, entries=entries)
+    kept = entries[min(len(entries) - keep - 1, _answered(state)) :]
+    return replace(state, entries=kept, forgotten=state.forgotten or len(kept) < len(entries))
 
 
 def _answered(state: Conversation) -> int:

@@ -56,10 +56,27 @@ class Snapshots(Protocol):
 class Conversations:
     """Folds of channel streams."""
 
-    def __init__(self, event_log: EventLog, snapshots: Snapshots, *, keep: int = 200) -> None:
+    def __init__(
+        self,
+        event_log: EventLog,
+        snapshots: Snapshots,
+        *,
+        keep: int = 200,
+        beside: "Conversations | None" = None,
+    ) -> None:
+        """Take where events are read, and how much history to keep.
+
+        Args:
+            event_log: Where conversations are.
+            snapshots: Where folds are kept for the next process.
+            keep: Entries of history, see `evolve`.
+            beside: Folds of this process that keep less. What they never had to forget anything of
+                is taken from them, so that nothing is folded twice.
+        """
         self._log = event_log
         self._snapshots = snapshots
         self._keep = keep
+        self._beside = beside
         self._folds: OrderedDict[str, Conversation] = OrderedDict()
         self._saved: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -69,6 +86,10 @@ class Conversations:
         known = self._folds.get(str(subject.channel))
         if known is not None and known.seq >= seq:
             return known
+        if self._beside is not None:
+            state = await self._beside.at_least(subject, seq)
+            if not state.forgotten:
+                return state
         return await self._read(subject, seq, fresh=False)
 
     def appended(self, subject: Subject, expected: int, recorded: Recorded) -> Conversation | None:
@@ -87,6 +108,10 @@ class Conversations:
 
     async def newest(self, subject: Subject) -> Conversation:
         """Return the fold up to everything that was ever acknowledged."""
+        if self._beside is not None:
+            state = await self._beside.newest(subject)
+            if not state.forgotten:
+                return state
         return await self._read(subject, None, fresh=True)
 
     async def up_to(self, subject: Subject, id_: EventId | None) -> Conversation:

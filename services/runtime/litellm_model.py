@@ -14,7 +14,7 @@ from services.runtime import litellm_import, litellm_request
 from services.runtime.answer_draft import AnswerDraft
 from services.runtime.cancelling import end
 from services.runtime.model import ModelAnswer, ModelRequest, OnDelta
-from services.runtime.model_access import Access, route
+from services.runtime.model_access import Access, Route, route
 from services.runtime.model_faults import ProviderFault, translate
 from services.runtime.model_prices import PriceList
 
@@ -64,7 +64,8 @@ class LiteLLMModel:
             ModelRefused: bad or no key, unknown model, no quota: asking again cannot help.
             ContextOverflow: the request does not fit into the model's window.
         """
-        arguments = litellm_request.arguments(request) | self._whither(request.model)
+        way = route(self._access, request.model)
+        arguments = litellm_request.arguments(request, raw_tools=way.is_plain) | self._to(way)
         litellm = self._litellm or await self.warm()
         draft = AnswerDraft.of(request, on_delta)
         started = perf_counter()
@@ -86,13 +87,8 @@ class LiteLLMModel:
             latency_ms=round((perf_counter() - started) * 1_000),
         )
 
-    def _whither(self, model: str) -> Json:
-        """Return LiteLLM's arguments that say where `model` is, and switch off what we do better.
-
-        Raises:
-            ModelRefused: there is no key for it.
-        """
-        way = route(self._access, model)
+    def _to(self, way: Route) -> Json:
+        """Return LiteLLM's arguments that say where, and switch off what we do better."""
         where: Json = {"model": way.model, "timeout": self._access.total_s}
         if way.base is not None:
             where["api_base"] = way.base

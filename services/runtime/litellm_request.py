@@ -11,15 +11,22 @@ from services.runtime.repair import MalformedArguments, clean, loads
 
 VOLATILE: Final = "[status]"  # begins the note that changes with every request
 EMPTY: Final = "(empty)"  # Anthropic refuses blank texts
+COMBINATORS: Final = frozenset({"oneOf", "anyOf", "allOf", "enum", "const", "not"})
 MARK: Final = {"type": "ephemeral"}
 
 Json = dict[str, Any]
 
 
-def arguments(request: ModelRequest) -> Json:
-    """Return the keyword arguments of `litellm.acompletion` that say what is asked."""
+def arguments(request: ModelRequest, *, raw_tools: bool = False) -> Json:
+    """Return the keyword arguments of `litellm.acompletion` that say what is asked.
+
+    Args:
+        request: What is asked.
+        raw_tools: Give the schemas of tools as the bytes that our own client sends. LiteLLM would
+            walk through all of them in every call, to look for patterns that OpenAI refuses.
+    """
     messages = [_message(message) for message in request.messages]
-    tools = [_tool(tool) for tool in request.tools]
+    tools = [_tool(tool, raw=raw_tools) for tool in request.tools]
     if request.model.startswith("anthropic/"):
         _mark(messages, tools)
     elif request.model.startswith("openrouter/anthropic/"):
@@ -65,13 +72,20 @@ def _valid(raw: str) -> str:
         return msgspec.json.encode({"malformed": clean(raw)}).decode()
 
 
-def _tool(tool: ToolSpec) -> Json:
+def _tool(tool: ToolSpec, *, raw: bool) -> Json:
     function = {
         "name": tool.name,
         "description": tool.description,
-        "parameters": tool.parameters,
+        "parameters": _raw(tool.parameters) if raw else tool.parameters,
     }
     return {"type": "function", "function": function}
+
+
+def _raw(schema: Json) -> Json | msgspec.Raw:
+    """Return a schema as bytes, unless it has something in it that LiteLLM mends for OpenAI."""
+    encoded = msgspec.json.encode(schema)
+    is_plain = b'"pattern' not in encoded and not schema.keys() & COMBINATORS
+    return msgspec.Raw(encoded) if is_plain else schema
 
 
 def _mark(messages: list[Json], tools: Sequence[Json]) -> None:

@@ -59,7 +59,7 @@ from services.runtime.run_decider import (
 )
 from services.runtime.telemetry.context import within
 from services.runtime.text import clean, cut
-from services.runtime.tool import Tool, ToolOutput
+from services.runtime.tool import Tool, ToolOutput, tool_list
 
 S = TypeVar("S")
 
@@ -133,6 +133,7 @@ class RunLoop(Generic[S]):
         self._model = model
         self._tools: Mapping[str, Tool[S, Any]] = {tool.name: tool for tool in tools}
         self._specs = tuple(tool.spec() for tool in tools)
+        self._tools_text = tool_list(tuple(tools))
         self._scope = scope
         self._make_context = context
         self._context: Context | None = None
@@ -250,7 +251,7 @@ class RunLoop(Generic[S]):
             step=step,
             model=request.model,
             prompt=await self._kept(context.system),
-            tools=await self._kept(prompts.tools_text(self._specs)),
+            tools=await self._kept(self._tools_text),
             request=prompts.digest(msgspec.json.encode(request)),
             context=context.at if state.context is None else None,
             note=await content(self._with.bodies, note) if state.note is None else "",

@@ -5,12 +5,13 @@ Source: docs/adr on durable runs; the policies are requirement R4.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from schemas.base import MemoryId
+from services.runtime import prompts
 from services.runtime.model import ToolSpec
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -50,6 +51,12 @@ class Tool(Generic[S, A]):
         return ToolSpec(
             name=self.name, description=self.description, parameters=parameters(self.arguments)
         )
+
+
+@lru_cache(maxsize=100)
+def tool_list(tools: tuple[Tool[Any, Any], ...]) -> str:
+    """Return the tools as they are hashed and kept; every run of a kind has the same."""
+    return prompts.tools_text(tuple(tool.spec() for tool in tools))
 
 
 def parameters(arguments: type[msgspec.Struct]) -> dict[str, Any]:

@@ -446,6 +446,7 @@ async def test_ignoring_signals_does_not_help(sandbox):
         f"setsid nohup sleep {MARK} >/dev/null 2>&1 & echo left",
         f"(trap '' HUP TERM; sleep {MARK} </dev/null >/workspace/log 2>&1 &) ; echo left",
     ],
+    ids=["beside it", "in a session of its own", "deaf to signals"],
 )
 async def test_what_was_left_in_the_background_is_gone_when_the_command_is(sandbox, command):
     result = await sandbox.run(command, timeout_s=30)

@@ -16,7 +16,7 @@ import structlog
 
 from services.api import loops as api_loops
 from services.api.options import ApiOptions, access_token, local_options
-from services.cli import STARTED, output
+from services.cli import STARTED, output, people
 from services.cli.exits import OK
 from services.cli.http import Client
 from services.cli.invocation import program
@@ -163,7 +163,7 @@ def _welcome(process: Process, api: ApiOptions, log_path: Path, options: Up) -> 
     config = process.config
     seconds = round(perf_counter() - STARTED, 2)
     address = f"http://{config.host}:{config.port}"
-    link = api.link(config) or address
+    link = api.link(config, whose=people.login()) or address
     log.info("process.ready", seconds=seconds, model=process.choice.model)
     if options.json:
         output.line(

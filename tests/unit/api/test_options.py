@@ -21,6 +21,11 @@ def test_an_ipv6_address_is_in_brackets():
     assert link == "http://[::1]:80/?key=k"
 
 
+def test_the_page_is_told_who_sits_here_in_a_part_that_no_server_sees():
+    link = ApiOptions(local=True, link_key="k").link(Config(), whose="ana & co")
+    assert link == "http://127.0.0.1:8420/?key=k#as=ana%20%26%20co"
+
+
 def test_without_a_key_there_is_no_link():
     assert ApiOptions().link(Config()) is None
 

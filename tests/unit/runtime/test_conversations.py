@@ -9,7 +9,7 @@ import pytest
 from schemas.base import EventId
 from services.runtime import conversations as module
 from services.runtime.bodies import reference
-from services.runtime.conversation import Conversation, Entry, evolve
+from services.runtime.conversation import EVERYTHING, Conversation, Entry, evolve
 from services.runtime.conversations import (
     LONGEST,
     SNAPSHOT_EVERY,
@@ -55,8 +55,8 @@ class Bench:
         self.snapshots = FakeSnapshots()
         self.writer = Writer(self.log, FakeClock(), "test")
 
-    def conversations(self, *, keep=200) -> Conversations:
-        return Conversations(self.log, self.snapshots, keep=keep)
+    def conversations(self, *, keep=200, beside=None) -> Conversations:
+        return Conversations(self.log, self.snapshots, keep=keep, beside=beside)
 
     async def tell(self, *events) -> int:
         """Append events; return the last one's sequence."""
@@ -155,6 +155,24 @@ async def test_many_may_ask_at_once(bench):
     assert states == [bench.folded()] * 20
     assert bench.log.read_events == 50
     assert conversations._locks == {}
+
+
+async def test_what_folds_beside_it_know_whole_is_not_folded_again(bench):
+    near = bench.conversations(keep=5)
+    far = bench.conversations(keep=EVERYTHING, beside=near)
+    seq = await bench.tell(*(message(f"{n}", message_id=f"m{n}") for n in range(4)))
+    assert await far.at_least(CONVERSATION, seq) == await near.at_least(CONVERSATION, seq)
+    assert await far.newest(CONVERSATION) == bench.folded()
+    assert bench.log.read_events == 4
+
+
+async def test_what_folds_beside_it_have_forgotten_is_there_all_the_same(bench):
+    near = bench.conversations(keep=5)
+    far = bench.conversations(keep=EVERYTHING, beside=near)
+    bench.told(100)
+    assert len((await near.newest(CONVERSATION)).entries) < 20
+    assert await far.newest(CONVERSATION) == bench.folded(keep=EVERYTHING)
+    assert await far.at_least(CONVERSATION, 100) == bench.folded(keep=EVERYTHING)
 
 
 async def test_only_so_many_conversations_are_kept(bench, monkeypatch):

@@ -1,6 +1,7 @@
 """A request becomes chat-completions messages that every provider accepts."""
 
 import msgspec
+import pytest
 
 from schemas.run import ToolCall
 from services.runtime.litellm_request import arguments
@@ -55,6 +56,26 @@ def test_asks_for_a_stream_with_usage_and_a_limit():
 
 def test_leaves_tools_out_where_there_are_none():
     assert "tools" not in arguments(request(HELLO, tools=()))
+
+
+def test_our_own_client_is_given_schemas_as_bytes_that_are_the_same():
+    raw = arguments(request(HELLO), raw_tools=True)["tools"]
+    assert isinstance(raw[0]["function"]["parameters"], msgspec.Raw)
+    assert msgspec.json.encode(raw) == msgspec.json.encode(arguments(request(HELLO))["tools"])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"to": {"type": "string", "pattern": "\\p{L}"}}},
+        {"type": "object", "patternProperties": {"\\p{L}": {}}},
+        {"anyOf": [{"type": "object"}]},
+    ],
+)
+def test_a_schema_that_openai_would_refuse_is_left_for_litellm_to_mend(schema):
+    tool = ToolSpec(name="odd", description="Odd.", parameters=schema)
+    sent = arguments(request(HELLO, tools=(tool,)), raw_tools=True)
+    assert sent["tools"][0]["function"]["parameters"] == schema
 
 
 def test_blank_texts_are_named_because_anthropic_refuses_them():
