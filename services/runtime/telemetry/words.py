@@ -16,13 +16,13 @@ EDGE: Final = 512  # characters; no secret but a private key is longer, and thos
 _SECRETS: Final = re.compile(
     r"""
     -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?(?:-----END[ A-Z]*PRIVATE\ KEY-----|\Z)
-    | \b(?:sk|rk|pk)[-_](?=[-_A-Za-z]{0,40}[A-Z0-9])[-_A-Za-z0-9]{12,}         # model providers
+    | \b(?:sk|rk|pk)[-_](?=[-_A-Za-z]{0,40}[A-Z0-9])[-_A-Za-z0-9]{12,}    # model providers
     | \bgh[pousr]_[A-Za-z0-9]{20,} | \bgithub_pat_\w{20,} | \bglpat-[-\w]{16,}
     | \bxox[abeoprs]-[-A-Za-z0-9]{8,} | \bxapp-[-A-Za-z0-9]{8,}
     | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b | \bAIza[-_A-Za-z0-9]{30,}
-    | (?<![-\w])eyJ[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]*             # JSON web tokens
-    | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)                                       # user:password@host
-    | (?<![\w.%+-])[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}           # addresses of people
+    | (?<![-\w])eyJ[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]*    # JSON web tokens
+    | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)    # user:password@host
+    | (?<![\w.%+-])[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}    # addresses of people
     """,
     re.VERBOSE | re.DOTALL,
 )
