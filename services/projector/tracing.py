@@ -36,7 +36,7 @@ KEY: Final = "telemetry.spans"  # of the snapshot: never rename
 LEADER_LOCK: Final = 0x5452_4143  # key of the advisory lock: never change
 STANDBY_S: Final = 2.0  # how often a replica looks whether it may lead
 BATCH: Final = 500  # events; about as many spans go in one request
-LINGER_S: Final = 0.5  # nobody waits for a span, and fewer requests cost less
+LINGER_S: Final = 1.0  # nobody waits for a span, and fewer requests cost less
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # then every 30 s
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode

@@ -37,7 +37,6 @@ def messaging(recorded: Recorded, operation: str, place: Subject) -> dict[str, V
         names.MESSAGE_ID: f"evt:{envelope.id}",
         names.NATS_STREAM: STREAM,
         names.NATS_SEQUENCE: recorded.seq,
-        names.EVENT: envelope.id,
         names.EVENT_TYPE: envelope.type,
         names.ACTOR: envelope.actor.partition(":")[0],  # who it is, is in the log
     }
