@@ -93,8 +93,14 @@ def current() -> TraceContext | None:
 def header_of_new(event_id: str) -> str | None:
     """Return what a new event carries: where it came about, or the trace that it begins."""
     here = _CURRENT.get()
-    if here is not None:
-        return here.header
+    return begun_by(event_id) if here is None else here.header
+
+
+def begun_by(event_id: str) -> str | None:
+    """Return the context in the trace that an event begins; None where nobody asked for traces.
+
+    It follows from the event's id, so whoever has nothing but that can go on there.
+    """
     if ROOTS.sampler is None:
         return None
     trace_id = trace_of(event_id)
