@@ -116,12 +116,16 @@ class Tracing:
         return newest.seq if newest is not None else 0
 
     async def _tell(self, spans: Spans, batch: Sequence[Recorded]) -> None:
-        ended = [span for recorded in batch for span in spans.take(recorded)]
+        told = [span for recorded in batch for span in spans.take(recorded)]
+        oldest = self._clock.now() - round(self._settings.patience_s * 1_000_000)
+        ended = [span for span in told if span.end >= oldest]
+        if len(ended) < len(told):  # an import, or nobody was here for long
+            log.info("tracing.too_old", spans=len(told) - len(ended))
         self._recorder.measure(ended)
         sampled = [span for span in ended if span.sampled]
         if sampled:
             await self._export([(span, await self._words(span)) for span in sampled])
-        if ended or len(batch) == BATCH:  # without a span, reading again costs as much as saving
+        if told or len(batch) == BATCH:  # without a span, reading again costs as much as saving
             await self._snapshots.save(KEY, zlib.compress(_ENCODE(spans.state)))
 
     async def _words(self, span: Span) -> dict[str, str]:

@@ -795,7 +795,8 @@ class TelemetrySettings(Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             description="Seconds for which spans that the collector does not take are tried "
-            "again. They wait in the log, so an hour outlasts its upgrade and costs nothing.",
+            "again; older ones are not told, nor are those of imported events. They wait in the "
+            "log, so an hour outlasts an upgrade of the collector and costs nothing.",
         ),
     ] = 3_600.0
 

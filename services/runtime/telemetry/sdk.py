@@ -10,8 +10,6 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.metrics import Counter, Histogram
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     ConsoleMetricExporter,
     MetricExporter,
@@ -47,6 +45,7 @@ from services.runtime.telemetry.context import TraceContext, caused_by
 from services.runtime.telemetry.environment import Wanted
 from services.runtime.telemetry.live import Operation
 from services.runtime.telemetry.measures import measured
+from services.runtime.telemetry.meters import Meters
 from services.runtime.telemetry.span import Said, Span, Value
 from services.runtime.telemetry.state import common
 from services.runtime.telemetry.telling import destination, messaging
@@ -89,9 +88,7 @@ class Sdk:
             self._live.add_span_processor(BatchSpanProcessor(_span_exporter(name)))
         self._tracer = self._live.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
         readers = [PeriodicExportingMetricReader(_metric_exporter(it)) for it in wanted.metrics]
-        self._meters = MeterProvider(readers, resource, shutdown_on_exit=False)
-        self._meter = self._meters.get_meter(names.SCOPE, schema_url=names.SCHEMA_URL)
-        self._instruments: dict[str, Counter | Histogram] = {}
+        self._meters = Meters(readers, resource)
         self._traces, self._metrics = bool(wanted.traces), bool(wanted.metrics)
 
     def samples(self, trace_id: str) -> bool:
@@ -130,14 +127,14 @@ class Sdk:
         place = parse(recorded.subject)
         attributes = {
             **common(place),
-            **messaging(recorded, names.PROCESS, place),
+            **messaging(recorded, names.PROCESS),
             names.CONSUMER_GROUP: durable,
             names.SUBSCRIPTION: durable,
             names.NATS_DELIVERIES: delivery.attempt,
             names.DELIVERY: outcome,
             **error,
         }
-        name = f"{names.PROCESS} {destination(place)}"
+        name = f"{names.PROCESS} {destination(recorded.subject)}"
         self._leaf(name, SpanKind.CONSUMER, context, seconds, attributes)
 
     @contextmanager
@@ -149,7 +146,7 @@ class Sdk:
         attributes: dict[str, Value] = {
             names.MESSAGING_SYSTEM: names.NATS,
             names.MESSAGING_OPERATION: names.SEND,
-            names.DESTINATION_TEMPLATE: destination(parse(subject)),
+            names.DESTINATION_TEMPLATE: destination(subject),
         }
         started = perf_counter()
         try:
@@ -215,27 +212,11 @@ class Sdk:
 
     def observe(self, name: str, label: str, values: Mapping[str, float]) -> None:
         """Set the values of a gauge."""
-        gauge = self._meter.create_gauge(name, names.UNITS[name])
-        for value, number in values.items():
-            gauge.set(number, {label: value})
+        self._meters.observe(name, label, values)
 
     def _add(self, name: str, value: float, attributes: Mapping[str, Value]) -> None:
-        if not self._metrics:
-            return
-        instrument = self._instruments.get(name)
-        if instrument is None:
-            instrument = self._instruments[name] = self._made(name)
-        if isinstance(instrument, Counter):
-            instrument.add(value, attributes)
-        else:
-            instrument.record(value, attributes)
-
-    def _made(self, name: str) -> Counter | Histogram:
-        unit = names.UNITS[name]
-        if name in names.COUNTERS:
-            return self._meter.create_counter(name, unit)
-        buckets = names.BUCKETS_TOKENS if unit == "{token}" else names.BUCKETS_S
-        return self._meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=buckets)
+        if self._metrics:
+            self._meters.add(name, value, attributes)
 
     async def export(self, spans: Sequence[tuple[Span, Mapping[str, str]]]) -> bool:
         """Send spans; tell whether they were taken."""
@@ -253,7 +234,7 @@ class Sdk:
                 exporter.shutdown()
             self._live.force_flush(round(FLUSH_S * 1_000))
             self._live.shutdown()
-            self._meters.shutdown(FLUSH_S * 1_000)
+            self._meters.close(FLUSH_S * 1_000)
 
         try:
             async with asyncio.timeout(2 * FLUSH_S):

@@ -7,7 +7,7 @@ from schemas.base import Content, Outcome
 from schemas.channel import MessageReceived, ReplySent, TurnCompleted, TurnFailed
 from schemas.run import ModelFailed, ModelReturned, ToolReturned
 from schemas.schedule import OccurrenceFired
-from schemas.subjects import Subject, parse
+from schemas.subjects import parse
 from services.runtime.event_log import Recorded
 from services.runtime.telemetry import names
 from services.runtime.telemetry.context import TraceContext, span_of
@@ -19,13 +19,14 @@ STREAM: Final = "EVENTS"
 WORKFLOWS: Final = {False: "turn", True: "scheduled_run"}
 
 
-def destination(subject: Subject) -> str:
+def destination(subject: str) -> str:
     """Return the template of a subject: spans are named by it, subjects carry ids."""
-    id_ = "_" if subject.id is None else "{id}"
-    return f"evt.{{tenant}}.{{agent}}.{{adapter}}.{{conversation}}.{subject.entity}.{id_}"
+    _, entity, id_ = subject.rsplit(".", 2)
+    last = "_" if id_ == "_" else "{id}"
+    return f"evt.{{tenant}}.{{agent}}.{{adapter}}.{{conversation}}.{entity}.{last}"
 
 
-def messaging(recorded: Recorded, operation: str, place: Subject) -> dict[str, Value]:
+def messaging(recorded: Recorded, operation: str) -> dict[str, Value]:
     """Return the attributes of a message that is sent or processed."""
     envelope = recorded.envelope
     attributes: dict[str, Value] = {
@@ -33,7 +34,7 @@ def messaging(recorded: Recorded, operation: str, place: Subject) -> dict[str, V
         names.MESSAGING_OPERATION: operation,
         names.MESSAGING_OPERATION_TYPE: operation,
         names.DESTINATION: recorded.subject,
-        names.DESTINATION_TEMPLATE: destination(place),
+        names.DESTINATION_TEMPLATE: destination(recorded.subject),
         names.MESSAGE_ID: f"evt:{envelope.id}",
         names.NATS_STREAM: STREAM,
         names.NATS_SEQUENCE: recorded.seq,
@@ -50,7 +51,7 @@ def messaging(recorded: Recorded, operation: str, place: Subject) -> dict[str, V
 def sent(recorded: Recorded, here: TraceContext, parent: str | None, words: bool) -> Span:
     """Return the span of an event that somebody acts upon."""
     place = parse(recorded.subject)
-    attributes = common(place) | messaging(recorded, names.SEND, place)
+    attributes = common(place) | messaging(recorded, names.SEND)
     said: dict[str, Said] = {}
     match recorded.event:
         case OccurrenceFired(due_at=due):
@@ -65,7 +66,7 @@ def sent(recorded: Recorded, here: TraceContext, parent: str | None, words: bool
     at = recorded.envelope.at
     return Span(
         operation=names.SEND,
-        name=f"{names.SEND} {destination(place)}",
+        name=f"{names.SEND} {destination(recorded.subject)}",
         kind="producer",
         trace_id=here.trace_id,
         span_id=span_of(recorded.envelope.id),

@@ -205,3 +205,13 @@ async def test_what_is_told_twice_is_measured_once_for_each_who_reads_it(bench):
     await bench.say("second")
     await bench.follow(lambda: bench.saved() == 2)
     assert len(bench.recorder.measured) == 2
+
+
+async def test_what_happened_long_ago_and_is_imported_now_is_neither_told_nor_measured(bench):
+    await bench.begin()
+    await bench.say("long ago")
+    bench.clock.advance(3_600)
+    await bench.say("now")
+    await bench.follow(lambda: bench.saved() == 3)
+    assert bench.recorder.told == [1, 3]
+    assert len(bench.recorder.measured) == 2
