@@ -36,7 +36,6 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from schemas.subjects import parse
 from services.runtime.clock import Clock
 from services.runtime.config import TelemetrySettings
 from services.runtime.event_log import Delivery
@@ -124,9 +123,8 @@ class Sdk:
             self._add(names.CONSUMED_MESSAGES, 1, attributes)
         if not context.sampled:
             return
-        place = parse(recorded.subject)
         attributes = {
-            **common(place),
+            **common(recorded.subject),
             **messaging(recorded, names.PROCESS),
             names.CONSUMER_GROUP: durable,
             names.SUBSCRIPTION: durable,

@@ -1,5 +1,6 @@
 """What a reader of the log has to remember to tell spans: runs that go on, events that wait."""
 
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from msgspec import Struct, field
@@ -111,9 +112,15 @@ def _bounded(entries: dict[str, V]) -> dict[str, V]:
     return entries
 
 
-def common(subject: Subject | str, agent_name: str | None = None) -> dict[str, Value]:
+@lru_cache(maxsize=4_096)
+def place_of(subject: str) -> Subject:
+    """Return the parts of a subject; those of a conversation are asked for again and again."""
+    return parse(subject)
+
+
+def common(subject: str, agent_name: str | None = None) -> dict[str, Value]:
     """Return the attributes that every span has: whose it is."""
-    place = parse(subject) if isinstance(subject, str) else subject
+    place = place_of(subject)
     attributes: dict[str, Value] = {names.TENANT: place.tenant}
     if place.agent is not None:
         attributes[names.AGENT_ID] = place.agent

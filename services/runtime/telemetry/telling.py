@@ -7,12 +7,11 @@ from schemas.base import Content, Outcome
 from schemas.channel import MessageReceived, ReplySent, TurnCompleted, TurnFailed
 from schemas.run import ModelFailed, ModelReturned, ToolReturned
 from schemas.schedule import OccurrenceFired
-from schemas.subjects import parse
 from services.runtime.event_log import Recorded
 from services.runtime.telemetry import names
 from services.runtime.telemetry.context import TraceContext, span_of
 from services.runtime.telemetry.span import Link, Said, Span, Value
-from services.runtime.telemetry.state import Begun, Call, Open, common
+from services.runtime.telemetry.state import Begun, Call, Open, common, place_of
 
 BAD: Final[frozenset[str]] = frozenset({"failed", "timed_out", "blocked"})
 STREAM: Final = "EVENTS"
@@ -50,8 +49,7 @@ def messaging(recorded: Recorded, operation: str) -> dict[str, Value]:
 
 def sent(recorded: Recorded, here: TraceContext, parent: str | None, words: bool) -> Span:
     """Return the span of an event that somebody acts upon."""
-    place = parse(recorded.subject)
-    attributes = common(place) | messaging(recorded, names.SEND)
+    attributes = common(recorded.subject) | messaging(recorded, names.SEND)
     said: dict[str, Said] = {}
     match recorded.event:
         case OccurrenceFired(due_at=due):
@@ -76,7 +74,7 @@ def sent(recorded: Recorded, here: TraceContext, parent: str | None, words: bool
         attributes=attributes,
         sampled=here.sampled,
         said=said if words else {},
-        tenant=place.tenant,
+        tenant=place_of(recorded.subject).tenant,
     )
 
 
@@ -125,7 +123,7 @@ def agent(
 
 def agent_name(run: Open) -> str:
     """Return what a run is called beside other runs of the same agent."""
-    agent_id = parse(run.subject).agent or ""
+    agent_id = place_of(run.subject).agent or ""
     return agent_id if run.kind == "turn" else f"{agent_id}/{run.kind}"
 
 
@@ -152,11 +150,11 @@ def _whole(  # noqa: PLR0913 - a span has these parts
     latency: int | None = None,
 ) -> Span:
     used: dict[str, Value] = {}
-    if run.calls:
+    if run.model:
         provider, model = names.provider_and_model(run.model)
-        used = {
-            names.PROVIDER: provider,
-            names.REQUEST_MODEL: model,
+        used = {names.PROVIDER: provider, names.REQUEST_MODEL: model}
+    if run.calls:
+        used |= {
             names.INPUT_TOKENS: run.input,
             names.OUTPUT_TOKENS: run.output,
             names.CACHED_TOKENS: run.cached,
@@ -179,7 +177,7 @@ def _whole(  # noqa: PLR0913 - a span has these parts
         links=links,
         moments=tuple(run.moments),
         said=said,
-        tenant=parse(run.subject).tenant,
+        tenant=place_of(run.subject).tenant,
         latency=latency,
     )
 
@@ -301,5 +299,5 @@ def _part(  # noqa: PLR0913 - a span has these parts
         error=error,
         detail=detail,
         said=said,
-        tenant=parse(run.subject).tenant,
+        tenant=place_of(run.subject).tenant,
     )
