@@ -9,6 +9,7 @@ spans up to there were taken, so another one goes on from there; what it tells t
 ids. Lost, the snapshot costs the spans since then, and no more.
 """
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -26,17 +27,20 @@ from services.runtime.config import TelemetrySettings
 from services.runtime.conversations import Snapshots
 from services.runtime.database import Conn, Pool, session
 from services.runtime.event_log import EVERYTHING, EventLog, Recorded
+from services.runtime.telemetry import words
 from services.runtime.telemetry.fold import Spans
 from services.runtime.telemetry.live import Recorder
 from services.runtime.telemetry.span import Span
 from services.runtime.telemetry.state import State
-from services.runtime.telemetry.words import told
 
 KEY: Final = "telemetry.spans"  # of the snapshot: never rename
 LEADER_LOCK: Final = 0x5452_4143  # key of the advisory lock: never change
 STANDBY_S: Final = 2.0  # how often a replica looks whether it may lead
 BATCH: Final = 500  # events; about as many spans go in one request
-LINGER_S: Final = 1.0  # nobody waits for a span, and fewer requests cost less
+# Nobody waits for a span. Followed event by event, the log would come to us just while the turn
+# goes on that it is about, and slow it down.
+EVERY_S: Final = 1.0
+AT_ONCE: Final = 20  # events between two looks at what else there is to do
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # then every 30 s
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -96,11 +100,13 @@ class Tracing:
     async def follow(self, lead: Conn) -> None:
         """Go on where the last one stopped, for as long as the connection with the lead lasts."""
         spans = Spans(await self._state(), words_of=self._recorder.words_of)
-        tail = self._log.tail(EVERYTHING, after=spans.state.seq)
-        async with aclosing(batched(tail, most=BATCH, linger_s=LINGER_S)) as batches:
-            async for batch in batches:
-                await lead.execute("SELECT 1")  # with the connection went the lead
-                await self._tell(spans, batch)
+        while True:
+            reading = self._log.read(EVERYTHING, after=spans.state.seq)
+            async with aclosing(batched(reading, most=BATCH)) as batches:
+                async for batch in batches:
+                    await lead.execute("SELECT 1")  # with the connection went the lead
+                    await self._tell(spans, batch)
+            await asyncio.sleep(EVERY_S)
 
     async def _state(self) -> State:
         saved = await self._snapshots.load(KEY)
@@ -116,7 +122,11 @@ class Tracing:
         return newest.seq if newest is not None else 0
 
     async def _tell(self, spans: Spans, batch: Sequence[Recorded]) -> None:
-        told = [span for recorded in batch for span in spans.take(recorded)]
+        told: list[Span] = []
+        for number, recorded in enumerate(batch):
+            told += spans.take(recorded)
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
         oldest = self._clock.now() - round(self._settings.patience_s * 1_000_000)
         ended = [span for span in told if span.end >= oldest]
         if len(ended) < len(told):  # an import, or nobody was here for long
@@ -131,7 +141,7 @@ class Tracing:
     async def _words(self, span: Span) -> dict[str, str]:
         if not span.said:
             return {}
-        return await told(span, self._bodies, self._settings.content_bytes)
+        return await words.told(span, self._bodies, self._settings.content_bytes)
 
     async def _export(self, spans: Sequence[tuple[Span, Mapping[str, str]]]) -> None:
         """Send spans until they are taken, or nobody has taken them for too long."""

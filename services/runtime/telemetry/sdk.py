@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import Final
@@ -42,6 +43,7 @@ from services.runtime.event_log import Delivery
 from services.runtime.telemetry import names
 from services.runtime.telemetry.context import TraceContext, caused_by
 from services.runtime.telemetry.environment import Wanted
+from services.runtime.telemetry.later import Later
 from services.runtime.telemetry.live import Operation
 from services.runtime.telemetry.measures import measured
 from services.runtime.telemetry.meters import Meters
@@ -82,6 +84,7 @@ class Sdk:
         self._clock = clock
         self._exporters = [_span_exporter(name) for name in wanted.traces]
         self._told = _Told(resource)
+        self._later = Later()
         self._live = TracerProvider(resource=resource, shutdown_on_exit=False)
         for name in wanted.traces:
             self._live.add_span_processor(BatchSpanProcessor(_span_exporter(name)))
@@ -108,6 +111,12 @@ class Sdk:
 
     def processed(self, durable: str, delivery: Delivery, outcome: str, seconds: float) -> None:
         """Tell of a delivery that was handled just now."""
+        work = partial(self._processed, durable, delivery, outcome, seconds, self._now())
+        self._later.do(work)
+
+    def _processed(
+        self, durable: str, delivery: Delivery, outcome: str, seconds: float, end: int
+    ) -> None:
         recorded = delivery.recorded
         context = caused_by(recorded.envelope)
         error = {names.ERROR: outcome} if outcome in REFUSED else {}
@@ -133,7 +142,7 @@ class Sdk:
             **error,
         }
         name = f"{names.PROCESS} {destination(recorded.subject)}"
-        self._leaf(name, SpanKind.CONSUMER, context, seconds, attributes)
+        self._leaf(name, SpanKind.CONSUMER, context, (seconds, end), attributes)
 
     @contextmanager
     def sending(self, subject: str) -> Iterator[None]:
@@ -141,23 +150,33 @@ class Sdk:
         if not self._metrics:
             yield
             return
+        failed: str | None = None
+        started = perf_counter()
+        try:
+            yield
+        except Exception as error:
+            failed = type(error).__name__
+            raise
+        finally:
+            seconds = perf_counter() - started
+            self._later.do(partial(self._sent, subject, seconds, failed))
+
+    def _sent(self, subject: str, seconds: float, error: str | None) -> None:
         attributes: dict[str, Value] = {
             names.MESSAGING_SYSTEM: names.NATS,
             names.MESSAGING_OPERATION: names.SEND,
             names.DESTINATION_TEMPLATE: destination(subject),
         }
-        started = perf_counter()
-        try:
-            yield
-        except Exception as error:
-            attributes[names.ERROR] = type(error).__name__
-            raise
-        finally:
-            self._add(names.SENT_DURATION, perf_counter() - started, attributes)
-            self._add(names.SENT_MESSAGES, 1, attributes)
+        if error is not None:
+            attributes[names.ERROR] = error
+        self._add(names.SENT_DURATION, seconds, attributes)
+        self._add(names.SENT_MESSAGES, 1, attributes)
 
     def operated(self, operation: Operation) -> None:
         """Tell of something that was done just now."""
+        self._later.do(partial(self._operated, operation, self._now()))
+
+    def _operated(self, operation: Operation, end: int) -> None:
         attributes = {names.OPERATION: operation.name, **operation.attributes}
         if operation.tenant:
             attributes[names.TENANT] = operation.tenant
@@ -176,19 +195,22 @@ class Sdk:
             limit = self._settings.content_bytes
             said = {name: _plain(it, limit) for name, it in operation.said.items()}
             attributes.update(said)
-        kind = SpanKind.CLIENT
         name = f"{operation.name} {operation.target}"
-        self._leaf(name, kind, context, operation.seconds, attributes)
+        self._leaf(name, SpanKind.CLIENT, context, (operation.seconds, end), attributes)
+
+    def _now(self) -> int:
+        return self._clock.now() * 1_000  # nanoseconds, as the SDK has it
 
     def _leaf(
         self,
         name: str,
         kind: SpanKind,
         context: TraceContext,
-        seconds: float,
+        lasted: tuple[float, int],
         attributes: Mapping[str, Value],
     ) -> None:
-        end = self._clock.now() * 1_000
+        """Tell a span that lasted so many seconds and ended at these nanoseconds."""
+        seconds, end = lasted
         span = self._tracer.start_span(
             name,
             _below(context.trace_id, context.span_id),
@@ -218,14 +240,17 @@ class Sdk:
 
     async def export(self, spans: Sequence[tuple[Span, Mapping[str, str]]]) -> bool:
         """Send spans; tell whether they were taken."""
-        made = self._told.made(spans)
-        results = [
-            await asyncio.to_thread(exporter.export, made) for exporter in self._exporters if made
-        ]
-        return all(result is SpanExportResult.SUCCESS for result in results)
+
+        def export() -> bool:
+            made = self._told.made(spans)
+            results = [exporter.export(made) for exporter in self._exporters if made]
+            return all(result is SpanExportResult.SUCCESS for result in results)
+
+        return await asyncio.to_thread(export)
 
     async def close(self) -> None:
         """Send what is left, for a moment."""
+        self._later.finish()
 
         def close() -> None:
             for exporter in self._exporters:

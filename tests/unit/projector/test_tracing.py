@@ -25,7 +25,7 @@ from tests.support.servers import until
 @pytest.fixture(autouse=True)
 def traced(monkeypatch):
     monkeypatch.setattr(ROOTS, "sampler", lambda trace_id: True)
-    monkeypatch.setattr(tracing, "LINGER_S", 0.0)
+    monkeypatch.setattr(tracing, "EVERY_S", 0.0)
     with capture_logs() as lines:
         yield lines
 
@@ -67,9 +67,9 @@ class FollowedLog(FakeLog):
         super().__init__()
         self.followed = asyncio.Event()
 
-    def tail(self, pattern, *, after=0):
+    def read(self, pattern, **where):
         self.followed.set()
-        return super().tail(pattern, after=after)
+        return super().read(pattern, **where)
 
 
 class Bench:
