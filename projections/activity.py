@@ -5,7 +5,7 @@ Grain:    `activity`: one row per message in an open conversation (without its w
           `places`: one row per conversation, with what was last said in the open
           `pulses`: one row per agent: the last event that its working memory may depend on
           `unlinked`: one row per memory of any scope: whether it was compared with the others
-Source:   the channel streams, memories, and what the cortex wrote
+Source:   the channel streams but those of forks, memories, and what the cortex wrote
 Read by:  services.cortex
 Rebuild:  any time
 
@@ -36,6 +36,7 @@ from schemas.cortex import (
     SynthesisFailed,
 )
 from schemas.memory import MemoryForgotten, MemoryKind, MemorySaved
+from schemas.subjects import FORK
 
 NAME = "activity"  # key of our position in projection_positions: never rename
 VERSION = 1
@@ -120,6 +121,8 @@ class Unlinked(msgspec.Struct, frozen=True, kw_only=True):
 
 def project(recorded: Recorded) -> Iterator[Statement]:
     """Yield the rows that the event is about."""
+    if recorded.event is not None and place(recorded.subject).adapter == FORK:
+        return  # it might have been; nobody need have it in mind
     match recorded.event:
         case MessageReceived() as event:
             yield from _message(event, recorded)

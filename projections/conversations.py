@@ -25,6 +25,7 @@ from schemas.channel import (
     CheckpointCut,
     CompactionFailed,
     CompactionRequested,
+    ConversationForked,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -43,7 +44,7 @@ from schemas.channel import (
 from schemas.subjects import Subject
 
 NAME = "conversations"  # key of our position in projection_positions: never rename
-VERSION = 1
+VERSION = 2
 SQL = load("conversations.sql")
 TABLES = ("conversations", "messages")
 
@@ -54,7 +55,7 @@ CONVERSATIONS = Merge(
     "conversations",
     key=("tenant", "agent", "adapter", "conversation"),
     first=("started_at",),
-    last=("last_at", "last_seq", "open_turn"),
+    last=("last_at", "last_seq", "open_turn", "fork_of", "forked_at"),
 )
 MESSAGES = Insert(SQL["add_messages"], key=("tenant", "event_id"))
 TARGETS = (CONVERSATIONS, MESSAGES)  # the messages count in a row that must be there
@@ -76,6 +77,10 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """Messages from people."""
     sent: int
     """Replies and files from the agent."""
+    fork_of: str | None = None
+    """Whose history it shares, `adapter/conversation`; None where the history is its own."""
+    forked_at: EventId | None = None
+    """The last event that is shared."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,12 +119,26 @@ def project(recorded: Recorded) -> Iterator[Statement]:
     turn = _open_turn(event)
     yield Statement(
         CONVERSATIONS,
-        {**where, "started_at": at, "last_at": at, "last_seq": seq, "open_turn": turn},
+        {
+            **where,
+            "started_at": at,
+            "last_at": at,
+            "last_seq": seq,
+            "open_turn": turn,
+            **_shared(event),
+        },
     )
     said = _said(event)
     if said is not None:
         message = {**where, "event_id": recorded.envelope.id, "seq": seq, "at": at, **said}
         yield Statement(MESSAGES, message)
+
+
+def _shared(event: ChannelEvent) -> Row:
+    """Return whose history the conversation shares, where that is what the event says."""
+    if not isinstance(event, ConversationForked):
+        return {}
+    return {"fork_of": f"{event.adapter}/{event.conversation}", "forked_at": event.at}
 
 
 def _open_turn(event: ChannelEvent) -> str | None:
@@ -186,6 +205,7 @@ def _said(event: ChannelEvent) -> Row | None:
             | CompactionRequested()
             | CheckpointCut()
             | CompactionFailed()
+            | ConversationForked()
         ):
             return None
 

@@ -12,6 +12,8 @@ CREATE TABLE conversations (
     open_turn    text,                        -- '' when the last one has ended
     received     bigint NOT NULL DEFAULT 0,   -- messages from people
     sent         bigint NOT NULL DEFAULT 0,   -- replies and files from the agent
+    fork_of      text,                        -- adapter/conversation whose history it shares
+    forked_at    text,                        -- the last event that is shared
     PRIMARY KEY (tenant, agent, adapter, conversation)
 );
 
@@ -62,7 +64,7 @@ WHERE (c.tenant, c.agent, c.adapter, c.conversation)
 
 -- name: listing
 SELECT agent, adapter, conversation, started_at, last_at, last_seq,
-       nullif(open_turn, '') AS open_turn, received, sent
+       nullif(open_turn, '') AS open_turn, received, sent, fork_of, forked_at
 FROM conversations
 WHERE tenant = %(tenant)s AND last_seq < %(before)s
   AND (%(agent)s::text IS NULL OR agent = %(agent)s)
@@ -71,7 +73,7 @@ ORDER BY last_seq DESC LIMIT %(limit)s;
 
 -- name: one
 SELECT agent, adapter, conversation, started_at, last_at, last_seq,
-       nullif(open_turn, '') AS open_turn, received, sent
+       nullif(open_turn, '') AS open_turn, received, sent, fork_of, forked_at
 FROM conversations
 WHERE tenant = %(tenant)s AND agent = %(agent)s
   AND adapter = %(adapter)s AND conversation = %(conversation)s;

@@ -30,6 +30,7 @@ from schemas.memory import (
     Scope,
 )
 from schemas.run import ToolReturned
+from schemas.subjects import FORK
 
 NAME = "memories"  # key of our position in projection_positions: never rename
 VERSION = 2
@@ -136,7 +137,7 @@ def project(recorded: Recorded) -> Iterator[Statement]:
     """Yield the rows of the memories that the event is about."""
     event = recorded.event
     if isinstance(event, ToolReturned):
-        if event.recalled:
+        if event.recalled and place(recorded.subject).adapter != FORK:
             yield _use(recorded, "recalled", event.recalled, run_id=event.run_id)
     elif isinstance(event, MemoryEvent):
         yield from _of_memory(event, recorded)

@@ -1,7 +1,7 @@
 """Persistence: where something was said that nobody has looked through for what is worth keeping.
 
 Grain:    one row per conversation
-Source:   the channel streams
+Source:   the channel streams, but those of forks, from which nothing is kept
 Read by:  the branch service, which decides on the log; a row only says where to look
 Rebuild:  any time
 """
@@ -21,6 +21,7 @@ from schemas.channel import (
     TurnCompleted,
     WorkerConcluded,
 )
+from schemas.subjects import FORK
 
 NAME = "persistence"  # key of our position in projection_positions: never rename
 VERSION = 1
@@ -57,6 +58,8 @@ def project(recorded: Recorded) -> Iterator[Statement]:
     if changed is None:
         return
     tenant, agent, adapter, conversation, *_ = place(recorded.subject)
+    if adapter == FORK:
+        return
     where: Row = {
         "tenant": tenant,
         "agent": agent or "",

@@ -23,6 +23,7 @@ from schemas.channel import (
     CheckpointCut,
     CompactionFailed,
     CompactionRequested,
+    ConversationForked,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -216,6 +217,7 @@ def _of_channel(event: ChannelEvent, recorded: Recorded) -> tuple[str, Row] | No
             | FileSent()
             | RetryRequested()
             | ResultDelivered()
+            | ConversationForked()
         ):
             return None
         case TurnStarted() | TurnResumed() | TurnCompleted() | TurnFailed():

@@ -1,10 +1,11 @@
 """Facts about one conversation: everything that a turn must be serialised with.
 
 Subject:  evt.{tenant}.{agent}.{adapter}.{conversation}.channel._
-Order:    the conversation's own; at most one turn is open at any point of it
+Order:    the conversation's own; at most one turn is open at any point of it;
+          conversation_forked first, where the conversation is a fork
 Writer:   adapters and api (messages, retries), services.channel (turns and their effects),
           services.branch and services.worker (what came back; branches of persistence),
-          services.compactor (checkpoints), services.scheduler (results of jobs)
+          services.compactor (checkpoints), services.scheduler (results of jobs), api (forks)
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -250,6 +251,26 @@ class CompactionFailed(Event, tag="compaction_failed"):
     reason: str = ""
 
 
+class ConversationForked(Event, tag="conversation_forked"):
+    """The conversation begins as a fork: what another one was up to an event is its own history.
+
+    Nothing is copied: whoever reads the fork reads the other one's events first. What was open or
+    at work there is not so here.
+    """
+
+    adapter: str
+    """Of the conversation whose own event `at` is; tenant and agent are the fork's."""
+    conversation: str
+    at: EventId
+    """The last event that is shared."""
+    handled: tuple[EventId, ...] = ()
+    """What the turn that is open at that point had answered, though it had not ended."""
+    model: str | None = None
+    """Asked by its turns, branches and workers; None for what is asked in the other one."""
+    prompt: Content | None = None
+    """Stands for the agent's instructions; None for those that hold in the other one."""
+
+
 class ResultDelivered(Event, tag="result_delivered"):
     """A job of the agent had something to say here; adapters deliver it as they do replies."""
 
@@ -280,5 +301,6 @@ ChannelEvent: TypeAlias = (
     | CheckpointCut
     | CompactionFailed
     | ResultDelivered
+    | ConversationForked
 )
 CHANNEL_EVENTS: Decoder[ChannelEvent] = Decoder(ChannelEvent)

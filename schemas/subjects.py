@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 PREFIX: Final = "evt"
 ABSENT: Final = "_"
+FORK: Final = "fork"  # the adapter of forks, which nobody delivers to: never change
 REMEMBERED: Final = 20_000  # subjects whose other form is at hand: each is needed many times
 MAX_TOKEN: Final = 64  # characters of one encoded token; longer ids are refused, never cut
 

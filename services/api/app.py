@@ -22,6 +22,7 @@ from services.api.routes import (
     dead,
     documents,
     files,
+    forks,
     goals,
     health,
     jobs,
@@ -37,6 +38,7 @@ from services.runtime.tasks.desk import Desk
 LARGEST_BODY: Final = 8 * 1024 * 1024  # bytes; the longest message, escaped
 BASE: Final = "/api/v1"
 CONVERSATION: Final = "/agents/{agent:str}/conversations/{conversation:str}"
+A_FORK: Final = "/agents/{agent:str}/forks/{conversation:str}"
 
 
 def create_app(process: Process, options: ApiOptions) -> ASGIApp:
@@ -77,9 +79,9 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
     """
     desk = Desk(process.writer("api"), process.bodies)
     about_one = (messages, conversations, files, stream)
-    conversation = Router(
-        CONVERSATION, route_handlers=[route for module in about_one for route in module.routes]
-    )
+    of_one = [route for module in about_one for route in module.routes]
+    conversation = Router(CONVERSATION, route_handlers=of_one)
+    a_fork = Router(A_FORK, route_handlers=of_one, dependencies={"place": Provide(forks.fork_of)})
     return Litestar(
         route_handlers=[
             page.page,
@@ -93,6 +95,8 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
                     *health.routes,
                     page.begin_session,
                     conversation,
+                    *forks.routes,
+                    a_fork,
                     documents.routes(process),
                     tasks.router(desk),
                     goals.router(desk),

@@ -14,9 +14,11 @@ from services.errors import LogFull, LogUnavailable, Permanent, Rejected, Transi
 from services.runtime.agents import UnknownAgent
 from services.runtime.database import DatabaseUnavailable
 from services.runtime.documents import InvalidDocument, UnknownDocument
+from services.runtime.forking import UnknownConversation
 from services.runtime.intake import InvalidMessage
 from services.runtime.jobs.cron import InvalidSchedule
 from services.runtime.jobs.desk import UnknownJob
+from services.runtime.parting import InvalidFork
 from services.runtime.tasks.board import UnknownGoal, UnknownTask
 from services.runtime.tasks.desk import InvalidTask
 
@@ -71,6 +73,8 @@ FAMILIES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (UnknownDocument, 404, "unknown_document"),
     (UnknownJob, 404, "unknown_job"),
     (UnknownMessage, 404, "unknown_message"),
+    (UnknownConversation, 404, "unknown_conversation"),
+    (InvalidFork, 422, "invalid_fork"),
     (InvalidSchedule, 422, "invalid_schedule"),
     (UnknownTask, 404, "unknown_task"),
     (UnknownGoal, 404, "unknown_goal"),

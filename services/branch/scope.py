@@ -9,7 +9,7 @@ from schemas.base import EventId, RunId
 from schemas.channel import ChannelEvent, Person
 from schemas.memory import MemoryEvent
 from schemas.run import ToolReturned
-from schemas.subjects import Subject
+from schemas.subjects import FORK, Subject
 from services.memory import audience
 from services.memory.audience import Audience
 from services.memory.gate import Candidate, Neighbour
@@ -17,6 +17,7 @@ from services.memory.heard import heard
 from services.memory.keeping import Keeper, Kept, Origin, memory_subject
 from services.memory.neighbours import Place
 from services.memory.people import People
+from services.runtime import forks
 from services.runtime.bodies import BodyStore
 from services.runtime.conversation import Conversation
 from services.runtime.conversations import Conversations
@@ -91,6 +92,8 @@ class Scope:
         """Tell whether what was said in a conversation may be told in this one."""
         if other == self.conversation:
             return True
+        if other.adapter == FORK:
+            return False  # what was said there might have been, and was not
         there = await self.conversations.newest(other)
         identities = await self.people.of(self.conversation.tenant)
         return (await self.audience()).may_read(audience.of(there, other, identities))
@@ -99,9 +102,11 @@ class Scope:
         """Have the gate decide on a memory, once.
 
         Raises:
+            InAFork: nothing is saved from a fork.
             NotWorthKeeping: says why.
             DatabaseUnavailable, MemoryBehind: nothing was saved; it may be tried again.
         """
+        self.may_change()
         shown = heard(
             self.fork,
             system=self.system,
@@ -117,9 +122,10 @@ class Scope:
         """Replace a memory that is wrong, once.
 
         Raises:
-            Rejected: it is not valid any more.
+            Rejected: it is not valid any more, or this is a fork.
             DatabaseUnavailable, MemoryBehind: nothing was saved; it may be tried again.
         """
+        self.may_change()
         who = await self.audience()
         return await self.keeper.correct(
             self.place,
@@ -144,8 +150,21 @@ class Scope:
             return ()
         return tuple(await self.keeper.known.texts(self.place, list(shown)))
 
+    def may_change(self) -> None:
+        """Make sure that what other conversations share may be changed from here.
+
+        Raises:
+            InAFork: it may not.
+        """
+        forks.check(self.fork.fork)
+
     async def remember(self, event: MemoryEvent, id_: EventId) -> None:
-        """Append to the agent's memories, once."""
+        """Append to the agent's memories, once.
+
+        Raises:
+            InAFork: not from a fork.
+        """
+        self.may_change()
         envelope = self.writer.seal(event, id=id_, cause=self.source, turn=self.turn)
         await self.writer.append_once(self.memory, envelope, since=self.since)
 

@@ -99,6 +99,8 @@ def _owner(scope: Scope) -> Owner:
 
 
 def _author(scope: Scope, key: str) -> Author:
+    """Return as whom a branch changes tasks, which it may not do in a fork."""
+    scope.may_change()
     return Author(
         "branch", "agent", f"tool {key}", run_id=scope.run_id, cause=scope.source, turn=scope.turn
     )

@@ -10,7 +10,7 @@ from schemas.schedule import Misfire, Overlap
 from schemas.subjects import Subject
 from services.channel.tools import JobLine, Scope
 from services.errors import Rejected
-from services.runtime import ids
+from services.runtime import forks, ids
 from services.runtime.jobs.civil import zone_of
 from services.runtime.jobs.desk import By, Receipt, subject_of
 from services.runtime.jobs.request import NOWHERE, JobRequest
@@ -65,6 +65,7 @@ async def _schedule(scope: Scope, key: str, arguments: ScheduleJob) -> ToolOutpu
     here = scope.turn.subject
     if arguments.action == "list":
         return await _list(scope, here)
+    forks.check(scope.turn.state.fork)
     if scope.jobs is None:
         raise Rejected("There are no jobs here.")
     job = subject_of(here.tenant, here.agent or "", arguments.job.strip())

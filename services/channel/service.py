@@ -1,6 +1,6 @@
 """Run the channel: whoever gets a trigger takes the conversation's turn, by compare-and-append.
 
-Consumes:  what calls for a turn: messages, results that came back, retries, runs of jobs
+Consumes:  what calls for a turn: messages, results that came back, retries, runs of jobs, forks
 Emits:     turns and their effects, on the conversation's channel stream; steps on its turn stream
 Never:     runs tools that work, searches memory, blocks
 """
@@ -23,8 +23,8 @@ from services.channel.schedule_tool import SCHEDULE
 from services.channel.tools import TOOLS, JobIndex, Scope
 from services.channel.turn import Turn
 from services.errors import Conflict, Fenced, Permanent, Rejected, Transient
-from services.runtime import briefings, ids, prompts
-from services.runtime.agents import Agents, UnknownAgent
+from services.runtime import briefings, forks, ids, prompts
+from services.runtime.agents import Agent, Agents, UnknownAgent
 from services.runtime.bodies import content
 from services.runtime.briefings import Briefings
 from services.runtime.config import ChannelSettings
@@ -51,6 +51,7 @@ TRIGGERS: Final = frozenset(
         "retry_requested",
         "occurrence_fired",
         "occurrence_ended",  # what is queued behind it may begin
+        "conversation_forked",  # what it shares may have something unanswered
     }
 )
 TURN_TOOLS: Final = (*TOOLS, SCHEDULE)  # appended to, never inserted into
@@ -248,7 +249,7 @@ class Channel:
             return made
 
         try:
-            agent = await self._with.agents.get(turn.subject.tenant, turn.subject.agent or "")
+            agent = await self._agent(turn)
         except UnknownAgent as error:
             await self._give_up(turn, _ids(turn.state.taken_in), str(error), attempt)
             return
@@ -267,6 +268,11 @@ class Channel:
         end = await loop.drive()
         handled = _ids(triggers) if triggers else await self._handled(turn, journal)
         await self._finish(turn, journal, end, handled)
+
+    async def _agent(self, turn: Turn) -> Agent:
+        """Return the agent as it is in this conversation."""
+        agent = await self._with.agents.get(turn.subject.tenant, turn.subject.agent or "")
+        return await forks.as_there(agent, turn.state.fork, self._with.equipment.bodies)
 
     def _journal(self, subject: Subject, turn_id: RunId, trigger: EventId) -> Journal:
         journal = Journal(
@@ -311,13 +317,13 @@ class Channel:
         else:
             state = turn.state
             at = state.at
-        agent = await self._with.agents.get(turn.subject.tenant, turn.subject.agent or "")
+        agent = await self._agent(turn)
         briefing = await self._with.briefings.newest(agent.tenant, agent.id)
         context = Context(
             system=prompts.system_prompt(
                 agent,
                 self._job_sections if _job(turn) else self._sections,
-                briefings.shown(briefing, turn.subject),
+                briefings.shown(briefing, forks.home(turn.subject, state.fork)),
             ),
             history=await history(state, self._with.equipment.bodies),
             at=at,

@@ -184,7 +184,7 @@ COMMANDS: Final = (
             ),
             flag(
                 "--conversation",
-                help="which conversation (default: terminal)",
+                help="which conversation (default: terminal); fork/C is the fork C",
                 default="terminal",
                 metavar="C",
             ),
@@ -288,6 +288,68 @@ COMMANDS: Final = (
             "penstock replay --all --since 24h",
             "penstock replay --all --file talks.zst",
         ),
+    ),
+    Command(
+        "fork",
+        "go on from a point of a conversation, with another model, prompt or message",
+        "fork:fork",
+        (
+            Argument(("conversation",), "C or ADAPTER/C; a fork is fork/C", metavar="CONVERSATION"),
+            flag(
+                "--at",
+                help="the last event that is shared: a sequence, an event id, `message 3`, or "
+                "`before message 3` (default: the newest)",
+                metavar="SEQ",
+            ),
+            flag("--model", help="`provider/name` for its turns, branches, workers", metavar="M"),
+            flag(
+                "--prompt",
+                help="a file that stands for the agent's instructions",
+                type=Path,
+                metavar="FILE",
+            ),
+            flag("--message", help="say this in it", metavar="TEXT"),
+            flag("--author", help="who says it (default: whoever spoke last)", metavar="NAME"),
+            flag("--name", help="its name (default: a new one)", metavar="NAME"),
+            AGENT,
+            flag(
+                "--timeout",
+                help="seconds until it must have settled (default: 300)",
+                type=float,
+                default=300.0,
+                metavar="S",
+            ),
+        ),
+        "Nothing is copied and nothing changes in the other conversation. Without --message, what "
+        "was unanswered at that point is answered, or else what was said next is asked again. "
+        "Replies are printed and delivered nowhere; the exit code is that of `chat -m`. Workers "
+        "of a fork do work; memories, tasks and jobs are not changed from it. The same --name "
+        "again is the same fork.",
+        (
+            'penstock fork terminal --at "message 3" --model openai/gpt-5',
+            "penstock fork terminal --at 4711 --prompt terse.md",
+            'penstock fork terminal --at "before message 3" --message "and if it rains?"',
+        ),
+    ),
+    Command(
+        "diff",
+        "compare two conversations that share a beginning, from where they part",
+        "diff:diff",
+        (
+            Argument(("a",), "C or ADAPTER/C", metavar="A"),
+            Argument(("b",), "likewise; often fork/C", metavar="B"),
+            AGENT,
+            flag(
+                "--limit",
+                help="at most so many exchanges, the first (default: 20)",
+                type=int,
+                default=20,
+                metavar="N",
+            ),
+        ),
+        "What was asked, what was answered, with which tools, by which model, at what cost. Reads "
+        "the log alone, so it works without PostgreSQL.",
+        ("penstock diff terminal fork/terminal-5e0f4b1c",),
     ),
     Command(
         "briefing",

@@ -8,6 +8,7 @@ from services.cli.story import Kind, Node, Total, total
 
 STYLES: Final[dict[Kind, str]] = {
     "message": "bold",
+    "fork": "bold",
     "turn": "cyan",
     "branch": "magenta",
     "worker": "yellow",

@@ -6,7 +6,7 @@ import msgspec
 
 from schemas.base import BodyRef
 from schemas.catalogue import AnyEvent
-from schemas.channel import MessageReceived
+from schemas.channel import ConversationForked, MessageReceived
 from schemas.cortex import BriefingWritten, DaySummarised, MemoriesAssociated
 from schemas.ingest import ChunksRemoved, ChunksStored, DocumentIngested, DocumentSplit
 from schemas.run import ModelReturned, Usage
@@ -26,6 +26,8 @@ def gist(event: AnyEvent | None, limit: int = 100) -> str:
             return "(damaged, or not known to this version)"
         case MessageReceived(author=author, text=text):
             return one_line(f"{author.name}: {shown(text)}", limit)
+        case ConversationForked(adapter=adapter, conversation=parent, at=at):
+            return one_line(f"of {adapter}/{parent} at {at}", limit)
         case ModelReturned(usage=usage, text=text, tool_calls=calls):
             called = ", ".join(call.name for call in calls)
             return one_line(f"{tokens(usage)} {called} {shown(text)}", limit)

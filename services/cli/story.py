@@ -1,6 +1,6 @@
 """What led to what in a conversation: its events as a tree of messages, turns, runs and steps.
 
-    message
+    message, or fork
       turn                    by its cause: a message, or the run whose result it tells
         model                 a call and its answer are one node
         tool                  likewise; what it did hangs below it
@@ -26,6 +26,7 @@ from schemas.channel import (
     CheckpointCut,
     CompactionFailed,
     CompactionRequested,
+    ConversationForked,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -69,6 +70,7 @@ from services.runtime.event_log import Recorded
 Kind: TypeAlias = Literal[
     "message",
     "job",
+    "fork",
     "turn",
     "branch",
     "worker",
@@ -210,6 +212,10 @@ class Story:
                 self._effect(event, recorded)
             case CompactionRequested() | CheckpointCut() | CompactionFailed():
                 self._compaction(event, recorded)
+            case ConversationForked(adapter=adapter, conversation=parent, at=at):
+                text = f"of {adapter}/{parent} at {at}"
+                node = self._hang(None, _node("fork", recorded, text))
+                self._led_to[recorded.envelope.id] = node
 
     def _begin(
         self,

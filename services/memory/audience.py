@@ -2,7 +2,7 @@
 
 Decided from what the platform says of the conversation and who has spoken in it, never from what a
 model asks for. A conversation is a person's own as long as nobody else has ever spoken in it. A run
-of a job is heard where its result is told.
+of a job is heard where its result is told. A fork is heard as the conversation that it began in.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Protocol
 from schemas.memory import Scope
 from schemas.subjects import Subject
 from services.memory.identities import Identities
+from services.runtime import forks
 from services.runtime.conversation import Conversation
 
 
@@ -76,6 +77,7 @@ def of(state: Conversation, where: Subject, identities: Identities) -> Audience:
         where: The conversation.
         identities: Who is who.
     """
+    where = forks.home(where, state.fork)
     speaker = state.speaker.id if state.speaker else None
     return Audience(
         scope=_scope(state),

@@ -7,18 +7,22 @@ from typing import Any
 import msgspec
 
 from schemas.base import BodyRef
+from schemas.channel import ConversationForked
 from schemas.run import ModelCalled
+from schemas.subjects import matches, parse
 from services.errors import Permanent
 from services.projector.source import LogSource
 from services.projector.transfer import Manifest, Writer
 from services.runtime.bodies import BodyStore, reference
 from services.runtime.event_log import EventLog, Recorded
+from services.runtime.lineage import parent_of
 
 
 async def export(event_log: EventLog, bodies: BodyStore, pattern: str, path: Path) -> Manifest:
     """Write the events that `pattern` selects now, and the bodies they refer to.
 
-    Events that cannot be read and bodies that are not in the store are counted, not written.
+    Events that cannot be read and bodies that are not in the store are counted, not written. Where
+    a fork is selected without the conversation that it shares history with, the manifest says so.
 
     Args:
         event_log: Where the events are.
@@ -41,6 +45,10 @@ async def export(event_log: EventLog, bodies: BodyStore, pattern: str, path: Pat
                 if ref.sha256 not in known:
                     known.add(ref.sha256)
                     await _add_body(writer, bodies, ref)
+            if isinstance(recorded.event, ConversationForked):
+                parent = str(parent_of(parse(recorded.subject), recorded.event))
+                if not matches(pattern, parent):
+                    writer.shares.add(parent)
             writer.add_event(recorded.seq, recorded.subject, recorded.body)
         return writer.finish(pattern)
     finally:

@@ -50,6 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     schema: str = ""
     """Fingerprint of the schema of all events that the writer knew; empty in older files."""
+    shares: tuple[str, ...] = ()
+    """Channel streams that forks in the file share history of, and that are not in it."""
 
 
 class EventLine(msgspec.Struct, frozen=True):
@@ -98,6 +100,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self.events = self.bodies = self.missing = self.damaged = 0
+        self.shares: set[str] = set()
         self._path = path
         self._lines = path.with_name(path.name + ".lines")
         self._file = zstandard.open(self._lines, "wb")
@@ -132,6 +135,7 @@ class Writer:
             damaged=self.damaged,
             sha256=self._digest.hexdigest(),
             schema=schema_fingerprint(),
+            shares=tuple(sorted(self.shares)),
         )
         whole = self._path.with_name(self._path.name + ".partial")
         with whole.open("wb") as target, self._lines.open("rb") as lines:

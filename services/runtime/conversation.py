@@ -17,6 +17,7 @@ from schemas.channel import (
     CheckpointKind,
     CompactionFailed,
     CompactionRequested,
+    ConversationForked,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -45,9 +46,10 @@ from schemas.schedule import (
     Target,
 )
 from schemas.subjects import parse
-from services.runtime import chronicle, persistence
+from services.runtime import chronicle, forks, persistence
 from services.runtime.chronicle import Checkpoint
 from services.runtime.event_log import Recorded
+from services.runtime.forks import Fork
 from services.runtime.naming import called
 from services.runtime.persistence import Unsaved
 
@@ -210,6 +212,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Sequence at which the newest turn started."""
     job: JobStanding | None = None
     """None where people talk."""
+    fork: Fork | None = None
+    """None where the history is the conversation's own."""
     forgotten: bool = False
     """Whether entries ever went without a checkpoint in their place."""
 
@@ -364,8 +368,37 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
             return _compact(state, recorded, event)
         case ResultDelivered(text=text):
             return _add(state, recorded, "assistant", "", text, keep)
+        case ConversationForked() as forked:
+            return _fork(state, forked)
         case _:
             return _of_job(state, recorded, keep)
+
+
+def _fork(state: Conversation, event: ConversationForked) -> Conversation:
+    """Begin a fork on what another conversation was; what was at work there is not so here.
+
+    What is shared counts as of the fork's first event, whatever its sequences are elsewhere.
+    """
+    seq = state.seq
+    shown = _in_order(state, event.handled)
+    return Conversation(
+        seq=seq,
+        at=state.at,
+        entries=tuple(replace(it, seq=seq) for it in shown if it.occurrence is None),
+        unhandled=tuple(
+            it for it in state.unhandled if it.id not in event.handled and it.occurrence is None
+        ),
+        group=state.group,
+        private=state.private,
+        shared=state.shared,
+        speaker=state.speaker,
+        seen=state.seen,
+        present=state.present,
+        checkpoints=tuple(replace(it, seq=seq) for it in state.checkpoints),
+        cuts=state.cuts,
+        forgotten=state.forgotten,
+        fork=forks.begun(state.fork, event),
+    )
 
 
 def _of_job(  # noqa: PLR0911 - a case for every event
@@ -502,8 +535,8 @@ def _present(state: Conversation, author: Person) -> tuple[Person, ...]:
 def _noticed(
     state: Conversation, recorded: Recorded, occurrence: EventId | None = None
 ) -> Conversation:
-    """Let the event count for what is still to be looked through; runs of jobs do not."""
-    if occurrence is not None:
+    """Let the event count for what is still to be looked through; runs of jobs and forks do not."""
+    if occurrence is not None or state.fork is not None:
         return state
     return replace(state, unsaved=persistence.evolve(state.unsaved, recorded))
 

@@ -16,7 +16,7 @@ import structlog
 from schemas.base import Content, EventId
 from schemas.subjects import Subject
 from services.errors import ServiceError
-from services.runtime import chronicle
+from services.runtime import chronicle, lineage
 from services.runtime.bodies import BodyStore, text_of
 from services.runtime.chronicle import LONGEST, Checkpoint
 from services.runtime.conversation import Conversation, Entry, evolve
@@ -125,7 +125,7 @@ class Conversations:
         state = Conversation()
         if id_ is None:
             return state
-        async for recorded in self._log.read(str(subject.channel), fresh=True):
+        async for recorded in lineage.told(self._log, subject, fresh=True):
             state = evolve(state, recorded, keep=self._keep)
             if recorded.envelope.id == id_:
                 break
@@ -138,11 +138,13 @@ class Conversations:
             async with lock:
                 state = self._folds.get(key) or await self._from_snapshot(key)
                 folded = 0
-                async for recorded in self._log.read(key, after=state.seq, fresh=fresh):
+                behind = lineage.told(self._log, subject, after=state.seq, fresh=fresh)
+                async for recorded in behind:
                     state = evolve(state, recorded, keep=self._keep)
                     folded += 1
                 if until is not None and state.seq < until:  # a replica that lags served us
-                    async for recorded in self._log.read(key, after=state.seq, until=until):
+                    behind = lineage.told(self._log, subject, after=state.seq, until=until)
+                    async for recorded in behind:
                         state = evolve(state, recorded, keep=self._keep)
                         folded += 1
                 self._remember(key, state)

@@ -11,7 +11,7 @@ from typing import Final
 from schemas.channel import CheckpointCut
 from schemas.subjects import Subject
 from services.errors import Rejected
-from services.runtime import chronicle
+from services.runtime import chronicle, lineage
 from services.runtime.bodies import BodyStore
 from services.runtime.chronicle import Checkpoint
 from services.runtime.conversation import (
@@ -47,11 +47,11 @@ async def chapters(
     Args:
         log: Where it is read: from its beginning.
         conversation: Any stream of it.
-        until: Last sequence to read; None for everything.
+        until: Last sequence of its own to read; None for everything.
     """
     found: dict[int, Chapter] = {}
     state = Conversation()
-    async for recorded in log.read(str(conversation.channel), until=until, fresh=True):
+    async for recorded in lineage.told(log, conversation, until=until, fresh=True):
         before, state = state, evolve(state, recorded, keep=EVERYTHING)
         if state.cuts > before.cuts and isinstance(recorded.event, CheckpointCut):
             new = next(one for one in state.checkpoints if one.number == state.cuts)

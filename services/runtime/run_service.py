@@ -22,9 +22,9 @@ from schemas.channel import (
     WorkerRequested,
 )
 from schemas.run import InputReceived, RunEnded, RunStarted, RunWaiting
-from schemas.subjects import Subject, matching, parse
+from schemas.subjects import FORK, Subject, matching, parse
 from services.errors import Permanent, Rejected, Transient
-from services.runtime import ids
+from services.runtime import forks, ids
 from services.runtime.agents import Agent, Agents, UnknownAgent
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Delivery, Handler
@@ -228,7 +228,7 @@ class RunService(ABC, Generic[S]):
         """Drive a run that we own to its end, or to where it waits."""
         self._driving.add(request.run_id)
         try:
-            agent = await self._with.agents.get(request.subject.tenant, request.subject.agent or "")
+            agent = await self._agent(request.subject)
             plan = await self.plan(request, agent, journal)
             loop = RunLoop(
                 journal,
@@ -273,13 +273,20 @@ class RunService(ABC, Generic[S]):
         """Return why the run cannot be driven at all, or None."""
         try:
             await self._model(request.subject)
-        except UnknownAgent as error:
+        except (UnknownAgent, Permanent) as error:  # Permanent: a fork's prompt is lost
             return str(error)
         return None
 
-    async def _model(self, subject: Subject) -> str:
+    async def _agent(self, subject: Subject) -> Agent:
+        """Return the agent as it is in a conversation."""
         agent = await self._with.agents.get(subject.tenant, subject.agent or "")
-        return agent.model or self._with.default_model
+        if subject.adapter != FORK:
+            return agent
+        state = await self._with.conversations.at_least(subject, 1)  # its first event says all
+        return await forks.as_there(agent, state.fork, self._with.equipment.bodies)
+
+    async def _model(self, subject: Subject) -> str:
+        return (await self._agent(subject)).model or self._with.default_model
 
     async def _journal(self, request: Request) -> Journal:
         subject = str(request.subject.of(self.kind, request.run_id))

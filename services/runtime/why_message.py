@@ -13,6 +13,7 @@ from schemas.base import EventId, RunId
 from schemas.channel import (
     BranchConcluded,
     BranchRequested,
+    ConversationForked,
     FileSent,
     MessageReceived,
     ReactionAdded,
@@ -41,6 +42,8 @@ from services.runtime.event_log import Recorded
 from services.runtime.jobs.why import span
 
 Standing: TypeAlias = Literal["answered", "silent", "failed", "parked", "working", "waiting"]
+ROOTS: Final = (MessageReceived, OccurrenceFired, ConversationForked)
+"""What can be asked about; of a fork, what it shares and still had to be answered."""
 SERVICES: Final = {"turn": "channel", "branch": "branch", "worker": "worker"}
 
 
@@ -93,11 +96,14 @@ class _Chain:
         self._handled: dict[EventId, RunId] = {}
         self._started: dict[RunId, Recorded] = {}
         self._open: RunId | None = None
+        forks = {it.envelope.id for it in events if isinstance(it.event, ConversationForked)}
         for recorded in events:
             match recorded.event:
                 case TurnStarted(turn_id=turn_id):
                     self._started[turn_id] = recorded
                     self._open = turn_id
+                    if recorded.envelope.cause in forks:
+                        self._handled[recorded.envelope.cause] = turn_id
                 case (
                     TurnCompleted(turn_id=turn_id, handled=handled)
                     | TurnFailed(turn_id=turn_id, handled=handled)
@@ -140,7 +146,7 @@ class _Chain:
     def _find(self, ref: str) -> Recorded | None:
         for recorded in self._events:
             event = recorded.event
-            if not isinstance(event, MessageReceived | OccurrenceFired):
+            if not isinstance(event, ROOTS):
                 continue
             named = isinstance(event, MessageReceived) and event.message_id == ref
             if named or recorded.envelope.id.startswith(ref):
@@ -350,7 +356,7 @@ class _Chain:
 
 
 def _name(trigger: Recorded) -> str:
-    return "it" if isinstance(trigger.event, MessageReceived | OccurrenceFired) else "the result"
+    return "it" if isinstance(trigger.event, ROOTS) else "the result"
 
 
 def _ms(microseconds: int) -> int:

@@ -422,12 +422,17 @@ async def test_the_documentation_is_valid_and_whole(portal):
         "get /metrics",
         "get /api/v1/agents",
         "get /api/v1/agents/{agent}/conversations",
-        f"get {conversation}",
-        f"post {conversation}/messages",
-        f"get {conversation}/messages",
-        f"get {conversation}/stream",
-        f"post {conversation}/runs/{{run_id}}/cancel",
-        f"get {conversation}/files/{{seq}}",
+        *(
+            operation.replace("…", place)
+            for place in (conversation, "/api/v1/agents/{agent}/forks/{conversation}")
+            for operation in (
+                *("get …", "post …/messages", "get …/messages", "get …/stream"),
+                *("post …/runs/{run_id}/cancel", "get …/files/{seq}"),
+            )
+        ),
+        "get /api/v1/agents/{agent}/forks",
+        "post /api/v1/agents/{agent}/forks",
+        "get /api/v1/agents/{agent}/diff",
         "get /api/v1/status",
         "post /api/v1/session",
         "get /api/v1/dead",

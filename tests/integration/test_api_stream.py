@@ -273,7 +273,8 @@ async def test_200_open_pages(portal):
             await portal.say(f"page-{number}", "hello")
 
 
-async def test_more_streams_than_we_can_serve_are_refused_for_now(portal, monkeypatch):
+async def test_more_streams_than_we_can_serve_are_refused_for_now(new_portal, monkeypatch):
+    portal = await new_portal()
     monkeypatch.setattr(stream_route, "MOST_STREAMS", 1)
     async with portal.stream("first"):
         response = await portal.http.get(f"{portal.place('second')}/stream")

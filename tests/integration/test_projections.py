@@ -12,6 +12,7 @@ from schemas.channel import (
     BranchConcluded,
     BranchRequested,
     CancelRequested,
+    ConversationForked,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -145,6 +146,43 @@ async def test_a_conversation_is_counted_and_listed_by_activity(model):
             sent=0,
         )
         assert await conversations.one(conn, GENERAL._replace(agent="none")) is None
+
+
+async def test_a_fork_is_a_conversation_that_says_whose_history_it_shares(model):
+    fork = GENERAL._replace(adapter="fork", conversation="there")
+    forked = ConversationForked(adapter="portal", conversation="general", at=EventId("e1"))
+    replied = ReplySent(turn_id=TURN, text="hi")
+    await model.given(said())
+    await model.given(forked, said(message_id="p-2"), replied, subject=fork)
+    async with model.reading() as conn:
+        row = await conversations.one(conn, fork)
+        assert row is not None
+        assert (row.fork_of, row.forked_at) == ("portal/general", "e1")
+        assert (row.received, row.sent) == (1, 1)
+        assert [m.role for m in await conversations.messages(conn, fork)] == ["person", "agent"]
+        other = await conversations.one(conn, GENERAL)
+        assert other is not None
+        assert (other.fork_of, other.received) == (None, 1)
+
+
+async def test_what_is_said_in_a_fork_is_no_activity_and_nothing_to_look_through(model):
+    fork = GENERAL._replace(adapter="fork", conversation="there")
+    open_talk = MessageReceived(message_id="p-1", author=ANA, text="hello", group=True)
+    recalled = ToolReturned(
+        run_id=BRANCH, call_id="c1", name="memory_recall", status="ok", recalled=(MemoryId("m1"),)
+    )
+    saved = MemorySaved(
+        memory_id=MemoryId("m1"), kind="fact", text="x", importance=0.5, scope="agent"
+    )
+    await model.given(saved, subject=MEMORY)
+    await model.given(open_talk, WorkerRequested(run_id=WORKER, task="do"), subject=fork)
+    await model.given(recalled, subject=fork.of("branch", BRANCH))
+    tables = await dump(model.pool)
+    assert not tables["persistence"]
+    assert not tables["places"]
+    (row,) = tables["activity"]
+    assert ",memory," in row
+    assert not tables["memory_uses"]
 
 
 async def test_a_turn_is_open_until_it_ends(model):

@@ -290,7 +290,9 @@ async def test_a_check_names_what_differs(pool):
     events = Story(32).tell(800)
     await project(pool, events)
     async with using(pool) as conn:
-        await conn.execute("UPDATE conversations SET sent = sent + 1 WHERE tenant = 'acme'")
+        await conn.execute(
+            "UPDATE conversations SET sent = sent + 1 WHERE tenant = 'acme' AND adapter = 'portal'"
+        )
         await conn.execute("DELETE FROM messages WHERE seq = (SELECT min(seq) FROM messages)")
         changed = await (await conn.execute("SELECT count(*) FROM conversations")).fetchone()
     found = await check(pool, "conversations", LogSource(StoredLog(events)))

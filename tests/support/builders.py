@@ -11,6 +11,7 @@ from schemas.channel import (
     CheckpointCut,
     CompactionFailed,
     CompactionRequested,
+    ConversationForked,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -111,6 +112,12 @@ def message(
     text: Content = "hello", *, message_id: str = "m1", author: Person = ANA, **fields
 ) -> MessageReceived:
     return MessageReceived(message_id=message_id, author=author, text=text, **fields)
+
+
+def forked(at: str, *, parent: Subject = CONVERSATION, **fields) -> ConversationForked:
+    return ConversationForked(
+        adapter=parent.adapter, conversation=parent.conversation, at=EventId(at), **fields
+    )
 
 
 def turn_started(turn: str = "t1", *, owner: str = "one") -> TurnStarted:

@@ -28,7 +28,7 @@ class Interface:
 
     asked: list[Asked] = field(default_factory=list)
     answers: deque[tuple[int, object]] = field(default_factory=deque)
-    """Status and JSON of the next answers; then 200 and `{}`."""
+    """Status and JSON of the next answers, 0 for none at all; then 200 and `{}`."""
     streams: deque[list[str]] = field(default_factory=deque)
     """The chunks of each connection to a stream, which ends behind them."""
     exhausted: threading.Event = field(default_factory=threading.Event)
@@ -65,6 +65,9 @@ def interface() -> Iterator[Interface]:
                 self._stream()
                 return
             status, answer = state.answers.popleft() if state.answers else (200, {})
+            if not status:
+                self.close_connection = True
+                return
             raw = msgspec.json.encode(answer)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

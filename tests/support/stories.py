@@ -20,6 +20,7 @@ from schemas.channel import (
     CheckpointCut,
     CompactionFailed,
     CompactionRequested,
+    ConversationForked,
     FileSent,
     InputRouted,
     MessageReceived,
@@ -140,6 +141,7 @@ class Story:
 
     def __init__(self, seed: int = 0) -> None:
         self.random = Random(seed)  # noqa: S311 - not for secrets
+        self.forking = Random(seed)  # noqa: S311 - apart, so that it changes little else
         self.stored: list[tuple[str, bytes]] = []
         self.ids = 0
         self.conversations = [
@@ -198,7 +200,22 @@ class Story:
         return self.random.choice(TEXTS)
 
     def _conversation(self) -> None:
-        self.random.choice(self.conversations).go_on()
+        conversation = self.random.choice(self.conversations)
+        conversation.go_on()
+        if conversation.said is not None and self.forking.random() < 0.005:
+            self._fork(conversation.subject, conversation.said)
+
+    def _fork(self, parent: Subject, at: EventId) -> None:
+        fork = Conversation(self, parent._replace(adapter="fork", conversation=self.id("f")))
+        forked = ConversationForked(
+            adapter=parent.adapter,
+            conversation=parent.conversation,
+            at=at,
+            model=self.forking.choice((None, "offline/rules")),
+            prompt=self.forking.choice((None, *TEXTS)),
+        )
+        self.add(fork.subject.channel, forked)
+        self.conversations.append(fork)
 
     def _job(self) -> None:
         self.random.choice(self.jobs).go_on()

@@ -14,6 +14,7 @@ from schemas.channel import (
     CheckpointCut,
     CompactionFailed,
     CompactionRequested,
+    ConversationForked,
     InputRouted,
     RetryRequested,
     TurnCompleted,
@@ -45,6 +46,7 @@ Shown: TypeAlias = (
     | CompactionRequested
     | CheckpointCut
     | CompactionFailed
+    | ConversationForked
     | RunStarted
     | StatusSet
 )
@@ -70,7 +72,7 @@ class Happened(Struct, frozen=True, kw_only=True, omit_defaults=True):
     turn_id: RunId | None = None
     run_id: RunId | None = None
     text: str = ""
-    """The beginning of a task, a result, an input or a status, on one line."""
+    """The beginning of a task, a result, an input or a status; whose history a fork shares."""
     outcome: str | None = None
     reason: str = ""
     attempt: int | None = None
@@ -116,6 +118,8 @@ def of_event(  # noqa: C901, PLR0911, PLR0912 - a case for every event
         case BranchConcluded(run_id=run_id, outcome=result, conclusion=text):
             told = replace(bare, run_id=run_id, text=preview(text), outcome=result)
             return replace(told, delegated_to=event.delegated_to)
+        case ConversationForked(adapter=adapter, conversation=name):
+            return replace(bare, text=f"{adapter}/{name}")
         case CompactionRequested(run_id=run_id, kind=text):
             return replace(bare, run_id=run_id, text=text)
         case CheckpointCut(run_id=by, title=text):

@@ -23,8 +23,9 @@ DESCRIPTION: Final = (
     "`file`, `reaction`; `turn_started`, `turn_resumed`, `turn_completed`, `turn_failed`, "
     "`retry_requested`; `branch_requested`, `branch_concluded`, `worker_requested`, "
     "`worker_reported`, `worker_concluded`, `input_routed`, `cancel_requested`, `run_started`, "
-    "`status_set`; of persistence branches nothing is told. Without an id: `delta`, a piece of a "
-    "reply that is being written; `settled`, when nothing more will happen by itself; "
+    "`status_set`, `conversation_forked`; of persistence branches nothing is told. Without an id: "
+    "`delta`, a piece of a reply that is being written; `settled`, when nothing more will happen "
+    "by itself; "
     "`restarted`, when the log is another one than that of the sequence, and the stream begins "
     "anew."
 )

@@ -1,10 +1,11 @@
 """One conversation, spoken to over the HTTP interface."""
 
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote
 
 import msgspec
 
+from schemas.subjects import FORK
 from services.cli.chat.told import Page, Said, State
 from services.cli.exits import NotRunning
 from services.cli.http import Client
@@ -13,6 +14,8 @@ from services.errors import Rejected
 from services.runtime import ids, instance
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - where others listen, not we
+FORKS: Final = f"{FORK}/"
+HELD: Final = "conversations"
 Kind = Literal["direct", "group", "private"]
 """Who else is there: nobody, whoever comes, or the members of a group."""
 AMBIGUOUS = 5  # active runs named when an id fits several
@@ -30,12 +33,23 @@ class Conversation:
         *,
         kind: Kind = "direct",
     ) -> None:
+        """Take whom it is with.
+
+        Args:
+            client: Talks to the installation.
+            agent: Id of the agent.
+            name: Of the conversation; `fork/C` is the fork C.
+            author: Who speaks.
+            kind: Who else is there.
+        """
         self.client = client
         self.agent = agent
         self.name = name
         self.author = author
         self.kind = kind
-        self.path = f"/api/v1/agents/{quote(agent, safe='')}/conversations/{quote(name, safe='')}"
+        of_agent = f"/api/v1/agents/{quote(agent, safe='')}"
+        place, fork = ("forks", name[len(FORKS) :]) if name.startswith(FORKS) else (HELD, name)
+        self.path = f"{of_agent}/{place}/{quote(fork, safe='')}"
 
     def say(self, text: str, message_id: str) -> int:
         """Send a message and return its sequence; the same id again is the same message.

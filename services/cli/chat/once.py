@@ -3,6 +3,7 @@
 import queue
 import sys
 from collections.abc import Callable
+from http.client import HTTPException
 from time import monotonic, sleep
 from typing import Final
 
@@ -17,6 +18,7 @@ from services.errors import Rejected
 from services.runtime.clock import SystemClock
 
 RESEND_S: Final = 1.0  # between tries to send where the answer to the first was lost
+LOST_ON_THE_WAY: Final = (ConnectionResetError, BrokenPipeError, TimeoutError, HTTPException)
 AWAY_S: Final = 30.0  # an installation that is restarted is back by then
 
 
@@ -39,13 +41,22 @@ class Exchange:
         """Send `text`, print what comes back, and return the exit code once nothing runs.
 
         Raises:
-            Unreachable: nothing answered at the first try.
+            Unreachable: nothing listens there, or the answer stayed away.
             Rejected: the message is refused.
         """
         deadline = monotonic() + self._timeout_s
         seq = self._send(text, deadline)
         if self._as_json:
             output.line({"event": "sent", "seq": seq})
+        return self.follow(seq, deadline)
+
+    def follow(self, seq: int, deadline: float) -> int:
+        """Print what comes behind a sequence, and return the exit code once nothing runs.
+
+        Args:
+            seq: The conversation has not settled before it.
+            deadline: Until when to wait, as `time.monotonic` counts.
+        """
         self._failed = False
         told: queue.Queue[Event] = queue.Queue()
         with Following(self._conversation, seq, told.put):
@@ -58,14 +69,15 @@ class Exchange:
     def _send(self, text: str, deadline: float) -> int:
         """Send; where an answer is lost, again under the same id, which stores it once."""
         message_id = new_message_id()
-        is_first = True
+        given_up = min(monotonic() + AWAY_S, deadline)
+        may_be_there = False
         while True:
             try:
                 return self._conversation.say(text, message_id)
-            except Unreachable:
-                if is_first or monotonic() > deadline:
+            except Unreachable as error:
+                may_be_there |= isinstance(error.__cause__, LOST_ON_THE_WAY)
+                if not may_be_there or monotonic() > given_up:
                     raise
-            is_first = False
             sleep(RESEND_S)
 
     def _print_until_settled(

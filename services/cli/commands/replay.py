@@ -16,6 +16,7 @@ from services.cli.replaying import replay as replaying, telling
 from services.cli.replaying.recording import Recording, of_file, of_log
 from services.cli.replaying.replay import Replayed, runs_of
 from services.errors import Rejected
+from services.runtime import lineage
 from services.runtime.agents import config_subject
 from services.runtime.bodies import CachedBodies
 from services.runtime.briefings import subject_of
@@ -72,7 +73,7 @@ async def _replayed(recording: Recording, options: Replay, since: int) -> list[R
 
 
 async def _reads(log: EventLog, tenant: str, run: str | None) -> list[AsyncIterator[Recorded]]:
-    """Return what has to be read: a run's whole conversation, and what its agent knew."""
+    """Return what has to be read: a run's whole conversation, and what was known in it."""
     if run is None:
         return [log.read(matching(tenant), fresh=True)]
     where = await conversation_of(log, tenant, run)
@@ -80,7 +81,9 @@ async def _reads(log: EventLog, tenant: str, run: str | None) -> list[AsyncItera
         raise Rejected(f"the log knows no turn or run {run!r}; `penstock trace` lists them")
     channel = ".".join([*where.split(".")[:5], "channel", "_"])
     agent = parse(channel).agent or ""
-    wanted = (where, config_subject(tenant), str(subject_of(tenant, agent, "briefing")))
+    shared = [str(each) for each in await lineage.ancestors(log, parse(channel))]
+    known = (config_subject(tenant), str(subject_of(tenant, agent, "briefing")))
+    wanted = (where, *shared, *known)
     return [log.read(each, fresh=True) for each in wanted]
 
 

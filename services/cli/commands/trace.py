@@ -87,6 +87,6 @@ def _conversation(subject: str) -> str:
 def _with_message(story: Story, run: Node) -> Node:
     """Return the run, below the message that it answers where it answers one."""
     for root in story.roots:
-        if root.kind == "message" and any(child is run for child in root.children):
+        if root.kind in {"message", "fork"} and any(child is run for child in root.children):
             return msgspec.structs.replace(root, children=[run])
     return run

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from projections.registry import MIGRATIONS
+from schemas.subjects import parse
 from services.cli import output, selection
 from services.cli.exits import OK, Misused
 from services.cli.installation import Installation
@@ -49,6 +50,7 @@ async def export_to(options: Export) -> int:
         output.document(manifest)
     else:
         print(f"{path}: {manifest.events:,} events and {manifest.bodies:,} bodies{_lost(manifest)}")
+        _say_what_is_shared(manifest)
     return OK
 
 
@@ -59,6 +61,13 @@ def _lost(manifest: Manifest) -> str:
     if manifest.damaged:
         parts.append(f"{manifest.damaged:,} events are damaged and left out")
     return "".join(f"; {part}" for part in parts)
+
+
+def _say_what_is_shared(manifest: Manifest) -> None:
+    if manifest.shares:
+        places = [parse(subject) for subject in manifest.shares]
+        names = ", ".join(f"{place.adapter}/{place.conversation}" for place in places)
+        print(f"Forks in the file can be read only where the log has also: {names}")
 
 
 async def import_from(options: Import) -> int:
@@ -76,4 +85,5 @@ async def import_from(options: Import) -> int:
         print(f"{imported.appended:,} events appended, {imported.known:,} were there already.")
         if imported.manifest.schema not in {"", schema_fingerprint()}:
             print("Another version wrote the file; what this one does not know is kept as it is.")
+        _say_what_is_shared(imported.manifest)
     return OK

@@ -27,6 +27,7 @@ from services.runtime.config import Config
 from services.runtime.conversation import calls_for_turn
 from services.runtime.conversations import Conversations
 from services.runtime.event_log import Delivery, Recorded
+from services.runtime.lineage import HistoryMissing
 from services.runtime.model_choice import OFFLINE_MODEL
 from services.runtime.run_loop import Equipment
 from services.runtime.run_service import RunParts
@@ -133,7 +134,7 @@ class Replay:
                 problem = f"body {self._bodies.missing[0]} is not in the store"
             else:
                 divergence = diverged.divergence
-        except (Permanent, Stuck) as error:
+        except (Permanent, Stuck, HistoryMissing) as error:
             problem = str(error)
         return Replayed(
             run_id=run.run_id,

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from structlog.typing import EventDict
-
 from schemas.envelope import Envelope
 
 SENT: Final = frozenset(
@@ -176,11 +174,3 @@ def joining(header: str | None) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
-
-
-def log_fields(_: object, __: str, event: EventDict) -> EventDict:
-    """Add the ids of the trace and the span to a log line; a processor of structlog."""
-    here = _CURRENT.get()
-    if here is not None and here.trace_id:
-        event["trace_id"], event["span_id"] = here.trace_id, here.span_id
-    return event

@@ -29,6 +29,7 @@ from tests.support.builders import (
     compaction,
     compaction_failed,
     file_sent,
+    forked,
     message,
     reaction,
     reply,
@@ -63,6 +64,7 @@ HAPPENED = [
     compaction("e1"),
     checkpoint("e1", run="k1"),
     compaction_failed(),
+    forked("e1"),
     run_started(),
     status(),
 ]

@@ -69,6 +69,16 @@ def test_the_message_says_who_else_is_there(server, kind, fields):
     assert {name: body[name] for name in ("group", "private") if name in body} == fields
 
 
+def test_a_fork_is_talked_to_where_forks_are(server):
+    server.answers.append(SENT)
+    server.streams.append([SETTLED])
+    exchange(Conversation(Client(server.url, "secret"), "main", "fork/a b", "ana")).say("hello")
+    assert [asked.path for asked in server.asked] == [
+        "/api/v1/agents/main/forks/a%20b/messages",
+        "/api/v1/agents/main/forks/a%20b/stream",
+    ]
+
+
 def test_the_message_carries_author_token_and_a_key_of_its_own(server, conversation):
     server.answers.append(SENT)
     server.streams.append([SETTLED])
@@ -158,6 +168,25 @@ def test_where_nothing_answers_the_first_message_fails_at_once():
     nowhere = Conversation(Client("http://127.0.0.1:9", None), "main", "c", "ana")
     with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:9 does not answer"):
         exchange(nowhere).say("hello")
+
+
+def test_a_message_whose_answer_was_lost_is_sent_again_under_its_id(
+    server, conversation, monkeypatch
+):
+    monkeypatch.setattr(once, "RESEND_S", 0.0)
+    server.answers.extend([(0, None), (503, {}), SENT])
+    server.streams.append([told("reply", 7, text="hi"), SETTLED])
+    assert exchange(conversation).say("hello") == OK
+    sent = [asked.body["id"] for asked in server.asked if asked.method == "POST"]
+    assert len(sent) == 3
+    assert len(set(sent)) == 1
+
+
+def test_a_message_that_is_refused_for_now_is_not_sent_again(server, conversation):
+    server.answers.append((503, {"error": {"code": "x", "message": "the log is away"}}))
+    with pytest.raises(Unreachable, match="the log is away"):
+        exchange(conversation).say("hello")
+    assert len(server.asked) == 1
 
 
 def test_an_installation_that_stays_away_is_given_up(server, conversation, monkeypatch):

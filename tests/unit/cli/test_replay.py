@@ -9,17 +9,20 @@ from schemas.run import ModelCalled
 from schemas.schedule import OccurrenceFired
 from services.channel import tools as channel_tools
 from services.channel.turn import Turn
+from services.cli.commands import replay as replay_command
 from services.cli.replaying import telling
-from services.cli.replaying.recording import Recording, of_file
+from services.cli.replaying.recording import Recording, of_file, of_log
 from services.cli.replaying.replay import Replay, runs_of
 from services.projector.exporting import export
 from services.runtime import conversations, prompts, run_decider, run_loop
+from services.runtime.agents import Agents
 from services.runtime.bodies import text_of
 from services.runtime.config import Config
 from services.runtime.event_log import EVERYTHING
+from services.runtime.forking import Fork, Forking
 from services.runtime.run_decider import CallModel, Finish
 from services.runtime.telemetry.context import ROOTS
-from tests.support.builders import BEN
+from tests.support.builders import BEN, CONVERSATION
 from tests.support.jobs import JOB, minutely
 from tests.support.replicas import Deliveries, Shared
 from tests.support.scripted_model import by_prompt, calls, does, says
@@ -290,3 +293,53 @@ async def test_a_replay_that_parts_is_told_up_to_there_and_is_an_error(
     assert f"event {first.seq}" in turns[0].detail
     assert "make it" not in turns[0].detail.lower()
     assert len(told) < len(then)
+
+
+async def forked(place: Path, *said: str) -> Shared:
+    """Return a story with a fork at its first message, and a fork of that."""
+    shared = await recorded(place, *said)
+    service = Forking(shared.outside, shared.bodies, Agents(shared.log))
+    first = Fork(at="message 1", name="there", model="scripted/two", prompt="Be a poet.")
+    await service.begin(CONVERSATION, first)
+    await Deliveries(shared).settle()
+    there = CONVERSATION._replace(adapter="fork", conversation="there")
+    await service.begin(there, Fork(name="further", message="think"))
+    await Deliveries(shared).settle()
+    return shared
+
+
+async def test_the_turns_of_a_fork_are_decided_again_on_what_it_shares(tmp_path):
+    shared = await forked(tmp_path, "build", "think")
+    found = await replayed(shared)
+    assert [(run.divergence, run.problem) for run in found] == [(None, "")] * len(found)
+    there = [run for run in found if ".fork." in run.subject]
+    assert sorted(run.kind for run in there) == ["branch", "turn", "turn", "turn", "turn", "worker"]
+
+
+async def test_a_fork_is_replayed_from_a_file_and_alone_with_what_it_shares(tmp_path):
+    shared = await forked(tmp_path, "build")
+    path = tmp_path / "talk.zst"
+    manifest = await export(shared.log, shared.bodies, EVERYTHING, path)
+    assert manifest.shares == ()
+    recording = await of_file(path)
+    found = await Replay(recording, Config()).all(runs_of(recording))
+    assert [(run.divergence, run.problem) for run in found] == [(None, "")] * len(found)
+    further = next(run for run in found if ".further." in run.subject)
+    reads = await replay_command._reads(shared.log, "acme", further.run_id)
+    alone = await of_log(reads, shared.bodies)
+    runs = [run for run in runs_of(alone) if run.run_id == further.run_id]
+    (again,) = await Replay(alone, Config()).all(runs)
+    assert (again.divergence, again.problem, again.steps) == (None, "", further.steps)
+
+
+async def test_a_fork_whose_history_is_not_in_the_file_cannot_be_replayed_and_says_so(tmp_path):
+    shared = await forked(tmp_path, "build")
+    path = tmp_path / "talk.zst"
+    pattern = "evt.acme.atlas.fork.there.>"
+    manifest = await export(shared.log, shared.bodies, pattern, path)
+    assert manifest.shares == (str(CONVERSATION),)
+    events = [it for it in shared.log.events if ".general." not in it.subject]
+    recording = Recording(events, shared.bodies)
+    found = await Replay(recording, Config()).all(runs_of(recording))
+    assert {run.divergence for run in found} == {None}
+    assert all("which is not in the log" in run.problem for run in found)

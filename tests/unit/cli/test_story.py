@@ -13,6 +13,7 @@ from tests.support.builders import (
     branch_concluded,
     call,
     caused_by,
+    forked,
     message,
     model_called,
     model_failed,
@@ -191,3 +192,15 @@ def test_a_run_of_a_job_is_a_root_with_its_turn_and_its_end_below_it():
         told.add(recorded)
     (root,) = told.roots
     assert (root.kind, [child.kind for child in root.children]) == ("job", ["turn", "note"])
+
+
+def test_a_fork_is_a_root_and_the_turn_that_it_calls_for_hangs_below_it():
+    found = told(
+        forked("elsewhere"),
+        caused_by("e1", turn_started("t1")),
+        reply("hi", turn="t1"),
+        turn_completed("elsewhere", turn="t1"),
+    )
+    (root,) = found.roots
+    assert outline(root) == ["fork", ["turn", ["reply"]]]
+    assert drawing.label(root) == "fork: of portal/general at elsewhere"

@@ -17,6 +17,7 @@ from tests.support.builders import (
     branch,
     branch_concluded,
     caused_by,
+    forked,
     message,
     reply,
     story,
@@ -129,3 +130,13 @@ def test_a_message_is_found_by_the_platforms_id_and_by_its_turn():
 
 def test_what_is_not_there_is_not_explained():
     assert explain(story(ASKED), "nothing", now=START) is None
+
+
+def test_a_fork_is_explained_by_what_it_shared_and_still_had_to_be_answered():
+    turn = caused_by("e1", at(1, turn_started()))
+    done = (at(4, reply("hi")), at(5, turn_completed("elsewhere")))
+    for ref in ("e1", "t1"):
+        found = why(at(0, forked("elsewhere")), turn, *done, ref=ref)
+        assert (found.standing, found.reply_ms) == ("answered", 4_000)
+        assert found.why == "it was answered after 4.0 s"
+    assert why(at(0, forked("elsewhere"))).standing == "waiting"

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from structlog.testing import LogCapture
 
 from schemas.base import EventId
 from schemas.envelope import seal
@@ -118,14 +117,6 @@ def test_going_on_with_an_untraced_event_leaves_the_trace_that_one_is_in(writer)
         context.go_on(HEADER, "m2")
         assert context.current() == TraceContext(*HEADER.split("-")[1:2], span_of("m2"))
     assert context.current() is None
-
-
-def test_log_lines_say_the_ids_of_trace_and_span():
-    line = LogCapture()
-    assert context.log_fields(line, "info", {"event": "x"}) == {"event": "x"}
-    with context.handling(received()):
-        said = context.log_fields(line, "info", {"event": "x"})
-    assert said == {"event": "x", "trace_id": parsed(HEADER).trace_id, "span_id": span_of("m1")}
 
 
 def test_no_process_imports_the_sdk_that_is_not_asked_for_it():
