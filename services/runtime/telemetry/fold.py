@@ -12,6 +12,7 @@ from schemas.channel import (
     BranchConcluded,
     BranchRequested,
     CompactionRequested,
+    ConversationForked,
     InputRouted,
     MessageReceived,
     ReplySent,
@@ -125,6 +126,8 @@ class Spans:
                 self._wait(recorded, "job")
             case RetryRequested():
                 self._wait(recorded, "retry")
+            case ConversationForked():
+                self._wait(recorded, "fork")
             case BranchConcluded() | WorkerConcluded() | WorkerReported() as concluded:
                 self._concluded(recorded, concluded)
             case InputRouted(text=text):

@@ -15,6 +15,7 @@ from tests.support.crashes import Scenario, at_every_point, at_pairs_of_points, 
 from tests.support.traced import check
 from tests.unit.channel import test_jobs as jobs
 from tests.unit.channel.test_crashes import DELEGATE, REACT_AND_TALK, TWICE
+from tests.unit.cli.test_replay import forked
 from tests.unit.worker.test_crashes import BUILD, FOLLOW_UP
 
 
@@ -62,6 +63,19 @@ async def test_what_follows_from_a_message_is_in_its_trace_and_nothing_else_is(t
         ]
         traces = {it.envelope.traceparent.split("-")[1] for it in events}
         assert traces == {turn.trace_id}
+
+
+async def test_a_fork_is_traced_where_it_begins_and_where_it_answers_what_it_shares(tmp_path):
+    told = await forked(tmp_path, "build", "think")
+    spans = check(told.log.events)
+    turns = [it for it in spans if it.operation == "invoke_workflow"]
+    in_forks = {
+        it.attributes["penstock.trigger"]
+        for it in turns
+        if it.attributes["penstock.adapter"] == "fork"
+    }
+    assert in_forks <= {"fork", "message"}
+    assert in_forks
 
 
 async def from_outside(saying):
