@@ -8,6 +8,7 @@ from importlib.metadata import version
 from time import perf_counter
 from typing import Final
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -41,6 +42,7 @@ from services.runtime.clock import Clock
 from services.runtime.config import TelemetrySettings
 from services.runtime.event_log import Delivery
 from services.runtime.telemetry import names
+from services.runtime.telemetry.aside import aside
 from services.runtime.telemetry.context import TraceContext, caused_by
 from services.runtime.telemetry.environment import Wanted
 from services.runtime.telemetry.later import Later
@@ -51,6 +53,8 @@ from services.runtime.telemetry.span import Said, Span, Value
 from services.runtime.telemetry.state import common
 from services.runtime.telemetry.telling import destination, messaging
 from services.runtime.telemetry.words import safe
+
+log = structlog.get_logger()
 
 FLUSH_S: Final = 3.0  # a collector that is away does not keep a process from stopping
 DETAIL: Final = 200  # characters of what a failure says of itself
@@ -246,7 +250,7 @@ class Sdk:
             results = [exporter.export(made) for exporter in self._exporters if made]
             return all(result is SpanExportResult.SUCCESS for result in results)
 
-        return await asyncio.to_thread(export)
+        return await aside(export)
 
     async def close(self) -> None:
         """Send what is left, for a moment."""
@@ -260,10 +264,12 @@ class Sdk:
             self._meters.close(FLUSH_S * 1_000)
 
         try:
-            async with asyncio.timeout(2 * FLUSH_S):
-                await asyncio.to_thread(close)
+            async with asyncio.timeout(FLUSH_S):
+                await aside(close)
         except TimeoutError:
-            return
+            log.warning("telemetry.lost", reason="the collector does not answer")
+        except Exception as error:  # noqa: BLE001 - a process that stops is not kept by its spans
+            log.warning("telemetry.lost", reason=repr(error))
 
 
 class _Told(SpanProcessor, IdGenerator):

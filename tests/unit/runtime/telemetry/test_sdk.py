@@ -1,5 +1,9 @@
 """The SDK in our hands: spans keep the ids that the log gives them, no measurement is lost."""
 
+import os
+import socket
+import subprocess
+import sys
 from threading import Thread
 
 import pytest
@@ -123,3 +127,41 @@ async def test_the_sampler_of_the_environment_decides_and_ids_are_even_enough(
     begun = [*(ids.new() for _ in range(500)), *(ids.derived("m", str(n)) for n in range(500))]
     assert sum(sdk.samples(trace_of(it)) for it in begun) == pytest.approx(sampled, abs=70)
     await sdk.close()
+
+
+ENDS = """
+import asyncio
+from services.runtime.clock import SystemClock
+from services.runtime.config import TelemetrySettings
+from services.runtime.telemetry import names
+from services.runtime.telemetry.context import TraceContext
+from services.runtime.telemetry.environment import Wanted
+from services.runtime.telemetry.live import Operation
+from services.runtime.telemetry.sdk import Sdk
+from tests.unit.runtime.telemetry.test_sdk import OWN, TRACE, span
+
+async def main():
+    both = Wanted(("otlp",), ("otlp",))
+    sdk = Sdk(both, TelemetrySettings(), SystemClock(), service="x", instance="y")
+    context = TraceContext(TRACE, OWN)
+    sdk.operated(Operation("retrieval", "x", "", {}, {}, context, 0.1))
+    exporting = asyncio.create_task(sdk.export([(span(), {})]))
+    await asyncio.sleep(0)
+    exporting.cancel()
+    await sdk.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_collector_that_never_answers_does_not_keep_a_process_from_ending():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": address,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "3600",
+        }
+        command = [sys.executable, "-c", ENDS]
+        ended = subprocess.run(command, env=environment, timeout=50, check=False)
+    assert ended.returncode == 0
