@@ -111,7 +111,8 @@ AS $function$
 DECLARE
     :fusion_constants
     p_fusion   CONSTANT text := 'score';
-    alike      CONSTANT float8 := 0.25;       -- below it, a passage is about something else
+    alike      CONSTANT float8 := 0.3;        -- below it, a passage is about something else
+    near_parts CONSTANT integer := 120;       -- several may be of one passage
 
     asked    float8;
     any_word tsquery;
@@ -207,15 +208,21 @@ BEGIN
                     FROM passage_vectors
                     WHERE model = %2$L AND tenant = $2 AND agent = $3
                     ORDER BY (vector::halfvec(%1$s) <#> $1::halfvec(%1$s)) %3$s LIMIT $4
+                ),
+                best AS (         -- of a passage, the part that is nearest
+                    SELECT sha256, min(distance) AS distance FROM nearest
+                    WHERE -distance >= $5 GROUP BY sha256
+                    ORDER BY distance, sha256 LIMIT $6
                 )
                 SELECT array_agg(sha256 ORDER BY distance, sha256),
                        array_agg(-distance ORDER BY distance, sha256)
-                FROM nearest WHERE -distance >= $5
+                FROM best
                 $query$,
                 length, p_model,
                 CASE WHEN walking THEN '' ELSE '+ 0' END  -- what is ordered by a sum needs no index
             )
-            INTO v_ids, v_scores USING p_vector, p_tenant, p_agent, candidates, alike;
+            INTO v_ids, v_scores
+            USING p_vector, p_tenant, p_agent, near_parts, alike, candidates;
             PERFORM set_config('enable_sort', 'on', true);
         END IF;
     END IF;

@@ -162,6 +162,11 @@ async def _passage_vectors(conn: Conn) -> None:
     await _protect(conn, passage_vectors.TABLE)
 
 
+async def _passage_parts(conn: Conn) -> None:
+    await conn.execute(passage_vectors.SQL["create_parts"])
+    await _protect(conn, passage_vectors.TABLE)
+
+
 async def _passage_search(conn: Conn) -> None:
     """Create what `passages.search` calls; it finds the tables by name, also after a rebuild."""
     await conn.execute(SEARCH)
@@ -182,6 +187,7 @@ MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
 VECTOR_MIGRATIONS: Final[Sequence[tuple[str, Callable[[Conn], Awaitable[None]]]]] = (
     ("vectors", _vectors),
     ("passage vectors", _passage_vectors),
+    ("passage parts", _passage_parts),
 )
 """The same for vectors; apart, because a server without pgvector serves everything else."""
 

@@ -5,11 +5,15 @@ A rebuild of `memories` leaves them as they are. A text is turned into a vector 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
+from struct import Struct
 from typing import Final
 
 import msgspec
 from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from projections._sql import Conn, load, rows
 from schemas.base import MemoryId
@@ -18,6 +22,7 @@ SQL = load("vectors.sql")
 TABLE: Final = "vectors"
 TABLES: Final = (TABLE, "passage_vectors")
 INDEX_FROM: Final = 4_000  # vectors; fewer are compared one by one, which misses none
+_ARRAY: Final = Struct(">iiIii")  # dimensions, whether there are nulls, type; length, first index
 
 
 class VectorModel(msgspec.Struct, frozen=True):
@@ -52,6 +57,32 @@ def encode(vector: Sequence[float]) -> str:
     return "[" + ",".join(f"{number:.6g}" for number in vector) + "]"
 
 
+@dataclass(frozen=True, slots=True)
+class _Binary:
+    """A parameter as PostgreSQL reads it; its type follows from the cast in the statement."""
+
+    data: bytes
+
+
+class _BinaryDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: _Binary) -> bytes:
+        return obj.data
+
+
+def _array(vectors: Sequence[Sequence[float]], halfvec: int) -> _Binary:
+    """Return vectors as an array of `halfvec`, whose oid differs between databases.
+
+    As text they would take a third of a millisecond each, here and in the server.
+    """
+    parts = [_ARRAY.pack(1, 0, halfvec, len(vectors), 1)]
+    for vector in vectors:
+        length = len(vector)
+        parts.append(Struct(f">iHH{length}e").pack(4 + 2 * length, length, 0, *vector))
+    return _Binary(b"".join(parts))
+
+
 async def model(conn: Conn, name: str) -> VectorModel | None:
     """Return what is known of a model, or None."""
     found = await rows(conn, VectorModel, SQL["model"], {"model": name})
@@ -81,10 +112,14 @@ async def cached(conn: Conn, name: str, hashes: Sequence[bytes]) -> dict[bytes, 
 
 async def cache(conn: Conn, name: str, vectors: Mapping[bytes, Sequence[float]]) -> None:
     """Keep the vectors of texts, by their hashes."""
+    if not vectors:
+        return
+    conn.adapters.register_dumper(_Binary, _BinaryDumper)
+    (halfvec,) = await (await conn.execute(SQL["halfvec"])).fetchone() or (0,)
     parameters = {
         "model": name,
         "hashes": list(vectors),
-        "vectors": [encode(vector) for vector in vectors.values()],
+        "vectors": _array(list(vectors.values()), halfvec),
     }
     await conn.execute(SQL["cache"], parameters)
 

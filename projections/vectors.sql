@@ -69,10 +69,13 @@ ORDER BY seq LIMIT %(limit)s;
 SELECT sha256, vector_dims(vector) FROM embeddings
 WHERE model = %(model)s AND sha256 = ANY (%(hashes)s);
 
+-- name: halfvec
+SELECT 'halfvec'::regtype::oid::bigint;
+
 -- name: cache
 INSERT INTO embeddings (model, sha256, vector)
-SELECT %(model)s, sha256, vector::halfvec
-FROM unnest(%(hashes)s::bytea[], %(vectors)s::text[]) AS new (sha256, vector)
+SELECT %(model)s, sha256, vector
+FROM unnest(%(hashes)b::bytea[], %(vectors)b::halfvec[]) AS new (sha256, vector)
 ON CONFLICT DO NOTHING;
 
 -- name: add_counts

@@ -9,10 +9,11 @@ Everything here can be lost and is made again; a text that had a vector is not e
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import psycopg
 import structlog
@@ -20,11 +21,11 @@ import structlog
 from projections import passage_vectors, positions, vectors
 from projections.positions import Problem
 from projections.registry import MIGRATIONS, VECTOR_MIGRATIONS
-from projections.vectors import VectorModel
 from schemas.ingest import ChunksRemoved, ChunksStored, DocumentForgotten
 from schemas.memory import MemoryForgotten, MemorySaved
 from schemas.subjects import parse
 from services.errors import Transient
+from services.projector.embedding_page import Page, Unusable, same, start
 from services.runtime.clock import Clock
 from services.runtime.database import Conn, Pool, migrate, session, using
 from services.runtime.embedding import Embedder, EmbedderUnavailable
@@ -32,7 +33,8 @@ from services.runtime.event_log import Recorded
 
 NAME: Final = "vectors"  # under which problems are kept: never rename
 LOCK: Final = 0x56454354  # key of the advisory lock: never change
-BATCH: Final = 64  # texts a transaction; others' questions are answered in between
+BATCH: Final = 64  # memories a transaction; others' questions are answered in between
+PASSAGES: Final = 16  # a transaction, some 150 parts: a second or less of what a memory waits
 LOOK_S: Final = 60.0  # how often to look without being told, for what another replica projected
 RETRY_S: Final = 2.0  # after an outage, or while another replica works
 PATIENT_S: Final = 30.0  # after the embedder said that there are no vectors
@@ -40,18 +42,13 @@ PATIENT_S: Final = 30.0  # after the embedder said that there are no vectors
 log = structlog.get_logger()
 
 
-class Unusable(Exception):
-    """The vectors that we make do not go with those that are there; a person has to decide."""
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """Passages whose vectors are made while those before them are kept."""
 
-
-class _Missing(Protocol):
-    """What has no vector yet."""
-
-    @property
-    def sha256(self) -> bytes: ...
-
-    @property
-    def text(self) -> str: ...
+    passages: Sequence[passage_vectors.Missing]
+    parts: Sequence[passage_vectors.Part]
+    page: Page
 
 
 class Indexer:
@@ -70,6 +67,7 @@ class Indexer:
         """Every valid memory up to this sequence has its vector."""
         self._passages_after = 0
         """Every passage below this sequence has its vector."""
+        self._ahead: _Ahead | None = None
         self._migrated = False
 
     def on_written(self, events: Sequence[Recorded]) -> None:
@@ -121,7 +119,10 @@ class Indexer:
                 cursor = await conn.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))
                 if await cursor.fetchone() != (True,):
                     return RETRY_S
-                await self._index(conn)
+                try:
+                    await self._index(conn)
+                finally:
+                    await self._drop()
         except EmbedderUnavailable as error:
             log.debug("vectors.waiting", reason=str(error))
             return PATIENT_S
@@ -143,7 +144,7 @@ class Indexer:
             await passage_vectors.sweep(conn)
         found = await vectors.model(conn, name)
         if found is not None and self._embedder.dimensions:
-            _same(found, self._embedder.dimensions)
+            same(found, self._embedder.dimensions)
         while True:
             self._more.clear()
             await self._take_out(conn)
@@ -164,36 +165,50 @@ class Indexer:
         """Make some vectors that are missing; tell whether there were any."""
         memories = await vectors.missing(conn, name, after=self._after, limit=BATCH)
         if memories:
-            await self._add(conn, name, memories, partial(vectors.add, conn, name, memories))
+            page = await start(conn, self._embedder, memories)
+            try:
+                await page.keep(conn, partial(vectors.add, conn, name, memories))
+            finally:
+                await page.drop()
             self._after = memories[-1].seq
             return True
         await self._begin(conn, name)
-        after = self._passages_after
-        passages = await passage_vectors.missing(conn, name, after=after, limit=BATCH)
-        if passages:
-            add = partial(passage_vectors.add, conn, name, passages)
-            await self._add(conn, name, passages, add)
-            self._passages_after = passages[-1].seq
-        return bool(passages)
+        return await self._fill_passages(conn, name)
 
-    async def _add(
-        self,
-        conn: Conn,
-        name: str,
-        page: Sequence[_Missing],
-        add: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Have the texts' vectors kept, and let what they are of be found by them."""
-        texts = {each.sha256: each.text for each in page}
-        known = await vectors.cached(conn, name, list(texts))
-        new = [key for key in texts if key not in known]
-        made = await self._embedder.embed([texts[key] for key in new]) if new else []
-        dimensions = {*known.values(), *map(len, made)}
-        async with conn.transaction():
-            for each in dimensions:
-                _same(await vectors.add_model(conn, name, each), each)
-            await vectors.cache(conn, name, dict(zip(new, made, strict=True)))
-            await add()
+    async def _fill_passages(self, conn: Conn, name: str) -> bool:
+        """Have vectors of some passages made, and keep those of the ones before them."""
+        before = self._ahead
+        passages = await self._next_passages(conn, name, before)
+        ahead = None
+        if passages:
+            parts = list(passage_vectors.divided(passages))
+            page = await start(conn, self._embedder, parts, before=before.page if before else None)
+            ahead = _Ahead(passages, parts, page)
+        self._ahead = ahead
+        if before is not None:
+            try:
+                await before.page.keep(conn, partial(passage_vectors.add, conn, name, before.parts))
+            finally:
+                await before.page.drop()
+            self._passages_after = before.passages[-1].seq
+        return before is not None or ahead is not None
+
+    async def _next_passages(
+        self, conn: Conn, name: str, before: _Ahead | None
+    ) -> list[passage_vectors.Missing]:
+        """Return passages without vectors, but for those that get them just now."""
+        if before is None:
+            after = self._passages_after
+            return await passage_vectors.missing(conn, name, after=after, limit=PASSAGES)
+        after, waiting = before.passages[-1].seq, set(before.passages)
+        found = await passage_vectors.missing(conn, name, after=after, limit=2 * PASSAGES)
+        return [passage for passage in found if passage not in waiting][:PASSAGES]
+
+    async def _drop(self) -> None:
+        """Let go of what is not kept yet."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            await ahead.page.drop()
 
     async def _begin(self, conn: Conn, name: str) -> None:
         """Let searches use the first model before every passage has a vector of it."""
@@ -224,17 +239,3 @@ class Indexer:
         with suppress(Transient):
             async with using(self._pool) as conn:
                 await positions.note(conn, Problem(NAME, 0, "suspended", str(error)))
-
-
-def _same(found: VectorModel, dimensions: int) -> None:
-    """Refuse vectors of another length than those that are there.
-
-    Raises:
-        Unusable: says what to do.
-    """
-    if found.dimensions != dimensions:
-        raise Unusable(
-            f"the model {found.model} now gives {dimensions} numbers, and {found.dimensions} "
-            "before: memories are found by words and links alone until embeddings.path names the "
-            "former model, or a folder of another name"
-        )

@@ -594,6 +594,16 @@ class EmbeddingSettings(Struct, frozen=True, kw_only=True):
             "of the data directory. Without it and without `path`, words and links alone find."
         ),
     ] = True
+    threads: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=256,
+            description="Threads of a process that turn texts into vectors, a core each. 0: half "
+            "the cores, at least one, so that conversations have the others while a library is "
+            "taken in. As many as a container may use take it in twice as fast.",
+        ),
+    ] = 0
 
 
 class SandboxSettings(Struct, frozen=True, kw_only=True):

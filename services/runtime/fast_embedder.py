@@ -1,13 +1,16 @@
-"""Vectors by FastEmbed, in a thread of its own, which loads the model when it is first needed.
+"""Vectors by FastEmbed, in threads of their own; the first loads the model when it is needed.
 
-The thread is a daemon: a hub that does not answer keeps neither a search nor the end of the
-process waiting. Short requests go first, so that a question need not wait for a long document.
+They are daemons: a hub that does not answer keeps neither a search nor the end of the process
+waiting. Short requests go first, so that a question need not wait for a long document. Each thread
+takes a batch for itself: sharing each product of matrices among threads, as onnxruntime would, they
+wait for one another, the more the busier the machine is.
 """
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from queue import PriorityQueue
@@ -24,8 +27,7 @@ from services.runtime.model_folder import FETCH, FIX, ModelFolder, is_fetched
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
-BATCH: Final = 16  # texts at once; more take memory and no less time
-BATCH_CHARS: Final = 8_000  # of them in all: a question waits for one batch at most
+BATCH_TOKENS: Final = 768  # at once; more are no faster, and a question waits for one batch at most
 LOAD_S: Final = 60.0  # longest wait for a model that lies on the disk; a question waits less
 RETRY_S: Final = 300.0  # after a failure; a hub that is out of reach is not asked for every search
 
@@ -46,15 +48,31 @@ class NothingHere(EmbedderUnavailable):
         )
 
 
-@dataclass(order=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Texts that somebody waits for the vectors of."""
+
+    texts: Sequence[str]
+    done: asyncio.Future[list[Vector]]
+    loop: asyncio.AbstractEventLoop
+    vectors: dict[int, Vector] = field(default_factory=dict)
+
+    def keep(self, batch: Sequence[int], made: Sequence[Vector]) -> None:
+        """Take the vectors of a batch; on the event loop."""
+        self.vectors.update(zip(batch, made, strict=True))
+        if len(self.vectors) == len(self.texts):
+            _set_result(self.done, [self.vectors[at] for at in range(len(self.texts))])
+
+
+@dataclass(order=True, frozen=True, slots=True)
 class _Work:
-    """Texts for the thread; the shortest list first, then the oldest."""
+    """What a thread does at a time; for the shortest list first, then for the oldest."""
 
     size: int
     number: int
-    texts: Sequence[str] = field(compare=False)
-    done: asyncio.Future[list[Vector]] = field(compare=False)
-    loop: asyncio.AbstractEventLoop = field(compare=False)
+    asked: _Asked = field(compare=False)
+    batch: Sequence[int] | None = field(default=None, compare=False)
+    """Where in the list the texts are; None to divide the list into batches."""
 
 
 class FastEmbedder:
@@ -112,19 +130,12 @@ class FastEmbedder:
             EmbedderUnavailable: there are none now.
         """
         await self._ready()
-        # The model reads every text of a batch as if it were as long as the longest one: texts of
-        # like length together take a quarter less time.
-        order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-        vectors: list[Vector] = []
-        for batch in batches([texts[at] for at in order]):
-            vectors += await self._enqueue(batch)
-        return [vector for _, vector in sorted(zip(order, vectors, strict=True))]
-
-    def _enqueue(self, texts: Sequence[str]) -> asyncio.Future[list[Vector]]:
+        if not texts:
+            return []
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[list[Vector]] = loop.create_future()
-        self._work.put(_Work(len(texts), next(self._numbers), texts, done, loop))
-        return done
+        asked = _Asked(texts, loop.create_future(), loop)
+        self._work.put(_Work(len(texts), next(self._numbers), asked))
+        return await asked.done
 
     async def _ready(self) -> None:
         """Wait until the model is there, not for a download."""
@@ -165,7 +176,7 @@ class FastEmbedder:
         Thread(target=self._run, args=(loop, self._loaded), name="embedder", daemon=True).start()
 
     def _run(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[None]) -> None:
-        """Load the model and turn texts into vectors, for ever; in the thread."""
+        """Load the model and turn texts into vectors, for ever; in the first thread."""
         try:
             model = self._load()
             dimensions = len(next(iter(model.embed(["dimensions"]))))
@@ -173,17 +184,31 @@ class FastEmbedder:
             _tell(loop, self._on_failed, error, loaded)
             return
         _tell(loop, self._on_ready, dimensions, loaded)
+        threads = self._settings.threads or max(1, (os.cpu_count() or 1) // 2)
+        for number in range(1, threads):
+            name = f"embedder {number}"
+            Thread(target=self._embed, args=(model,), name=name, daemon=True).start()
+        self._embed(model)
+
+    def _embed(self, model: "TextEmbedding") -> None:
+        """Do what there is to do, for ever; in a thread."""
         while True:
             work = self._work.get()
+            asked = work.asked
+            if asked.done.done():
+                continue  # nobody waits any more
             try:
-                vectors: list[Vector] = [
-                    vector.tolist() for vector in model.embed(work.texts, batch_size=BATCH)
-                ]
+                if work.batch is None:
+                    for batch in batches(_sizes(model, asked.texts)):
+                        self._work.put(replace(work, batch=batch))
+                    continue
+                texts = [asked.texts[at] for at in work.batch]
+                made = [vector.tolist() for vector in model.embed(texts, batch_size=len(texts))]
             except Exception as error:  # noqa: BLE001 - one text must not end the thread
                 unavailable = EmbedderUnavailable(f"a text has no vector: {error!r}")
-                _tell(work.loop, _set_exception, work.done, unavailable)
+                _tell(asked.loop, _set_exception, asked.done, unavailable)
             else:
-                _tell(work.loop, _set_result, work.done, vectors)
+                _tell(asked.loop, asked.keep, work.batch, made)
 
     def _load(self) -> "TextEmbedding":
         from services.runtime import fastembed_import  # noqa: PLC0415 - takes a second and 90 MB
@@ -211,16 +236,23 @@ class FastEmbedder:
         _set_result(loaded, None)
 
 
-def batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the texts in order, as many at once as are good for whoever waits behind them."""
-    batch: list[str] = []
-    chars = 0
-    for text in texts:
-        if batch and (len(batch) == BATCH or chars + len(text) > BATCH_CHARS):
+def _sizes(model: "TextEmbedding", texts: Sequence[str]) -> list[int]:
+    """Return how many tokens texts have; of one alone nobody needs to know."""
+    return [1] if len(texts) == 1 else [model.token_count(text) for text in texts]
+
+
+def batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Yield where texts are of so many tokens, those of like length together.
+
+    The model reads every text of a batch as if it were as long as the longest one. Among texts of
+    like length in letters, code or another language may have twice the tokens.
+    """
+    batch: list[int] = []
+    for at in sorted(range(len(sizes)), key=sizes.__getitem__):
+        if batch and (len(batch) + 1) * sizes[at] > BATCH_TOKENS:
             yield batch
-            batch, chars = [], 0
-        batch.append(text)
-        chars += len(text)
+            batch = []
+        batch.append(at)
     if batch:
         yield batch
 

@@ -1,15 +1,18 @@
 """Take in a library, from files on the disk until all of it is found by words, and by meaning."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from pydoc_data.topics import topics
 from random import Random
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
+from projections.parts import parts
 from projections.registry import MIGRATIONS, VECTOR_MIGRATIONS
 from services.ingest.chunking import Text, passages
 from services.ingest.reader import Reader
@@ -36,7 +39,7 @@ from tests.support.fake_embedder import FakeEmbedder
 from tests.support.model_folder import FOLDER
 
 FILES = 30
-PARAGRAPHS = 600  # of a file, about 400 characters each
+PARAGRAPHS = 600  # of a file, four sentences each, about 400 characters
 ROUNDS = 3
 BARE_SIZE = 1_200  # characters of a passage of the bare loop
 AT_ONCE = 4  # files handed in ahead of the one that is read, as the command line does
@@ -51,7 +54,13 @@ CREATE TABLE bare (
 );
 CREATE INDEX ON bare USING gin (words);
 """
-INDEXED = "SELECT (SELECT count(*) FROM passage_vectors) = (SELECT count(*) FROM passages)"
+INDEXED = """
+SELECT (SELECT count(*) FROM passage_vectors WHERE part = 0) = (SELECT count(*) FROM passages)
+"""
+SIZE = """
+SELECT (SELECT count(*) FROM embeddings), (SELECT sum(length(text)) FROM passages)
+"""
+PAGE = 150  # parts at once, as the indexer embeds them
 WORDS = [
     "the",
     "log",
@@ -105,12 +114,17 @@ WORDS = [
 
 
 async def run() -> list[Figure]:
-    """Measure what there is without a model, with one that does nothing, and with a real one."""
-    return [
-        *await _by_words(),
-        await _by_meaning(FakeEmbedder(dimensions=384), files=FILES),
-        *([await _with_a_model(FOLDER)] if FOLDER else []),
-    ]
+    """Measure what there is without a model, with one that does nothing, and with a real one.
+
+    Without a model a chunk is a passage, which words find; with one a part of a passage, which has
+    a vector of its own: a sentence or some short ones (docs/recall.md).
+    """
+    figures = [*await _by_words(), await _without_a_model()]
+    if FOLDER:
+        cores = os.cpu_count() or 1
+        for threads in sorted({max(1, cores // 2), cores}):
+            figures += await _with_a_model(FOLDER, threads)
+    return figures
 
 
 async def _by_words() -> list[Figure]:
@@ -137,34 +151,74 @@ async def _by_words() -> list[Figure]:
     ]
 
 
-async def _by_meaning(embedder: Embedder, *, files: int, bare: float | None = None) -> Figure:
-    """Measure until every passage has its vector."""
-    async with _library(embedder) as (data_dir, library):
-        write_files(data_dir / "files", 0, files=files)
-        rate = await library.take_in(data_dir / "files")
+async def _without_a_model() -> Figure:
+    """Measure what there is around a model."""
+    async with _library(FakeEmbedder(dimensions=384)) as (data_dir, library):
+        write_files(data_dir / "files", 0, files=5)
+        seconds = await library.seconds(data_dir / "files")
+        chunks, _ = await library.size()
     return Figure(
-        name="ingestion, with embeddings" + (", no model" if bare is None else ""),
-        value=rate,
+        name="ingestion, with a model that does nothing",
+        value=chunks / seconds,
         unit="chunks/s",
-        at_least=300.0,
-        bare=bare,
-        note="bare: the model alone" if bare else "with a model that does nothing",
+        at_least=1_000.0,
+        note="as long as there is no index of vectors yet",
     )
 
 
-async def _with_a_model(folder: Path) -> Figure:
-    """Measure a real model on texts as long as passages, and ingestion with it."""
-    with stand.directory() as data_dir:
-        settings = EmbeddingSettings(path=folder)
-        embedder = FastEmbedder(settings, data_dir / "models", SystemClock())
-        write_files(data_dir / "files", 1, files=1)
-        ((_, content),) = contents(data_dir / "files")
-        texts = [passage.text for passage in passages(Text(content.decode()))]
-        await embedder.embed(texts[:1])
-        started = perf_counter()
-        await embedder.embed(texts)
-        alone = len(texts) / (perf_counter() - started)
-        return await _by_meaning(embedder, files=1, bare=alone)
+async def _with_a_model(folder: Path, threads: int) -> list[Figure]:
+    """Measure a real model alone, on the parts of real texts, and ingestion of those with it."""
+    async with AsyncExitStack() as stack:
+        models = stack.enter_context(stand.directory()) / "models"
+        settings = EmbeddingSettings(path=folder, threads=threads)
+        embedder = FastEmbedder(settings, models, SystemClock())
+        data_dir, library = await stack.enter_async_context(_library(embedder))
+        write_topics(data_dir / "files")
+        texts = list({text: None for some in divided(data_dir / "files") for text in some})
+        await embedder.embed(texts[:1])  # loads it
+        bare, bare_cpu_s = await timed(bare_model(embedder, texts))
+        taken, cpu_s = await timed(library.seconds(data_dir / "files"))
+        chunks, characters = await library.size()
+    with_ = f"{threads} of {os.cpu_count()} cores for the model"
+    return [
+        Figure(
+            name=f"ingestion with embeddings, {with_}",
+            value=chunks / taken,
+            unit="chunks/s",
+            at_least=300.0,
+            bare=chunks / bare,
+            note=f"bare: the model alone; {characters / chunks:.0f} characters a chunk",
+        ),
+        Figure(name=f"the same, {with_}", value=characters / taken, unit="characters/s"),
+        Figure(
+            name="time of processors for it, without those of the servers",
+            value=cpu_s / chunks * 1_000,
+            unit="ms/chunk",
+            bare=bare_cpu_s / chunks * 1_000,
+            note="what other processes do meanwhile changes it less",
+        ),
+    ]
+
+
+async def timed(measured: Awaitable[float]) -> tuple[float, float]:
+    """Return the seconds that something says it took, and those of processors in this process."""
+    started = process_time()
+    return await measured, process_time() - started
+
+
+async def bare_model(embedder: Embedder, texts: Sequence[str]) -> float:
+    """Return in how many seconds the model turns texts into vectors."""
+    started = perf_counter()
+    for start in range(0, len(texts), PAGE):
+        await embedder.embed(texts[start : start + PAGE])
+    return perf_counter() - started
+
+
+def divided(folder: Path) -> Iterator[list[str]]:
+    """Yield the parts of each passage."""
+    for _, content in contents(folder):
+        for passage in passages(Text(content.decode())):
+            yield parts(passage.text)
 
 
 @asynccontextmanager
@@ -193,12 +247,27 @@ def write_files(folder: Path, seed: int, *, files: int = FILES) -> None:
     """Write a library of texts, none like another."""
     random = Random(seed)  # noqa: S311 - repeatable, not secret
     folder.mkdir()
+
+    def sentence() -> str:
+        return " ".join(random.choices(WORDS, k=random.randint(10, 25))).capitalize()
+
     for file in range(files):
         paragraphs = (
-            f"{file}.{number} {' '.join(random.choices(WORDS, k=70)).capitalize()}."
+            f"{file}.{number} " + " ".join(f"{sentence()}." for _ in range(4))
             for number in range(PARAGRAPHS)
         )
         (folder / f"{seed}-{file}.md").write_text("\n\n".join(paragraphs))
+
+
+def write_topics(folder: Path) -> None:
+    """Write the language reference that comes with Python, without what stands in it twice."""
+    folder.mkdir()
+    seen: set[str] = set()
+    for number, text in enumerate(topics.values()):
+        new = [each for each in dict.fromkeys(text.split("\n\n")) if each not in seen]
+        seen.update(new)
+        if len(new) > 2:
+            (folder / f"{number}.md").write_text("\n\n".join(new))
 
 
 def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -268,14 +337,25 @@ class Library:
     async def take_in(self, folder: Path) -> float:
         """Return how many passages a second can be found that could not before."""
         before = await self._count()
+        seconds = await self.seconds(folder)
+        return (await self._count() - before) / seconds
+
+    async def seconds(self, folder: Path) -> float:
+        """Return how long it takes until everything in a folder is found."""
         self._known += sum(1 for _ in contents(folder))
         started = perf_counter()
         await self._hand_in(folder)
         async with asyncio.timeout(PATIENCE_S):
             while not await self._is_found():  # noqa: ASYNC110 - asked of a server
                 await asyncio.sleep(POLL_S)
-        seconds = perf_counter() - started
-        return (await self._count() - before) / seconds
+        return perf_counter() - started
+
+    async def size(self) -> tuple[int, int]:
+        """Return how many different parts have vectors, and how many characters passages have."""
+        async with using(self.pool) as conn:
+            cursor = await conn.execute(SIZE)
+            parts_, characters = await cursor.fetchone() or (0, 0)
+        return int(parts_), int(characters)
 
     async def take_in_again(self, folder: Path) -> float:
         """Return how many known files a second are found to be known."""

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from projections import vectors
 from projections.registry import MIGRATIONS, VECTOR_MIGRATIONS
 from schemas.base import DocumentId, EventId
 from schemas.ingest import ChunksRemoved, DocumentForgotten
@@ -97,6 +98,33 @@ async def test_a_text_that_had_a_vector_is_not_embedded_again(world):
     assert world.embedder.embedded == ["the cat sleeps"]
 
 
+async def test_a_text_whose_vector_is_on_its_way_is_not_embedded_again(world):
+    await world.ingest(*MANY[:16])
+    await world.ingest(*MANY[:16], id_="d-2")
+    await world.ingest(*MANY[:16], agent="other")
+    async with world.running():
+        await complete(world, 32)
+    assert sorted(world.embedder.embedded) == sorted(MANY[:16])
+
+
+async def test_the_next_vectors_are_made_while_the_last_ones_are_kept(world):
+    world.embedder = Gated()
+    world.embedder.embedded = ["as if it had been asked before"]
+    await world.ingest(*MANY[:48])
+    async with world.running():
+        await asyncio.wait_for(world.embedder.waiting.wait(), 30)
+        async with using(world.pool) as conn:
+            await conn.execute("LOCK TABLE passage_vectors IN SHARE MODE")  # so none can be kept
+            world.embedder.open.set()
+
+            async def two_pages():
+                return len(world.embedder.embedded) == 1 + 32
+
+            await until(two_pages)
+            assert await world.of_passages() == []
+        await complete(world, 48)
+
+
 async def test_a_rebuild_of_passages_leaves_vectors_and_embeds_nothing(world):
     await world.ingest(*MANY[:200])
     async with world.running():
@@ -109,6 +137,31 @@ async def test_a_rebuild_of_passages_leaves_vectors_and_embeds_nothing(world):
         await world.is_read("kitten number 3", "the cat number 3")
     embedded = [each for each in world.embedder.embedded if each != "kitten number 3"]
     assert sorted(embedded) == sorted([*MANY[:200], "the doctor called"])
+
+
+async def test_vectors_of_whole_passages_make_room_for_those_of_parts(pool):
+    """A database of a version that knew no parts: what it has is made anew, in the background."""
+    await database.migrate(pool, [each for each in VECTOR_MIGRATIONS if each[0] != "passage parts"])
+    world = World(pool)
+    async with using(pool) as conn:
+        await vectors.add_model(conn, "fake@1", 64)
+        await conn.execute("UPDATE vector_models SET ready_at = now(), passages_hnsw = true")
+        await conn.execute(
+            "INSERT INTO passage_vectors VALUES ('fake@1', 'acme', 'atlas', %s, %s)",
+            (sha_of("the cat sleeps"), vectors.encode(world.embedder.vector("the cat sleeps"))),
+        )
+        await conn.execute(
+            "INSERT INTO vector_counts VALUES ('fake@1', 'acme', 'atlas', 'agent', 'passage', 1)"
+        )
+    await world.ingest("the cat sleeps")
+    async with world.running():
+        await world.is_read("kitten", "the cat sleeps")
+    async with using(pool) as conn:
+        cursor = await conn.execute(
+            "SELECT part, number, passages_hnsw "
+            "FROM passage_vectors, vector_counts, vector_models WHERE kind = 'passage'"
+        )
+        assert await cursor.fetchall() == [(0, 1, False)]
 
 
 async def test_a_memory_does_not_wait_for_the_passages_of_a_library(world):

@@ -107,7 +107,8 @@ class World:
         """Return of what passages there are vectors."""
         async with using(self.pool) as conn:
             cursor = await conn.execute(
-                "SELECT model, tenant, agent, sha256 FROM passage_vectors ORDER BY 1, 2, 3, 4"
+                "SELECT DISTINCT model, tenant, agent, sha256 FROM passage_vectors "
+                "ORDER BY 1, 2, 3, 4"
             )
             return await cursor.fetchall()
 

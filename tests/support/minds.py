@@ -64,10 +64,11 @@ class Minds:
             await BY_NAME["passages"].apply(conn, told)
             await vectors.add_model(conn, name, self.embedder.dimensions)
             while page := await passage_vectors.missing(conn, name, after=0, limit=1_000):
-                made = await self.embedder.embed([each.text for each in page])
-                keys = [each.sha256 for each in page]
+                parts = list(passage_vectors.divided(page))
+                made = await self.embedder.embed([each.text for each in parts])
+                keys = [each.sha256 for each in parts]
                 await vectors.cache(conn, name, dict(zip(keys, made, strict=True)))
-                await passage_vectors.add(conn, name, page)
+                await passage_vectors.add(conn, name, parts)
             await vectors.switch(conn, name)
 
     async def passages(self, query, *, tenant="acme", agent="atlas", **how):

@@ -7,7 +7,7 @@ import pytest
 
 from services.runtime.config import EmbeddingSettings
 from services.runtime.embedding import EmbedderUnavailable
-from services.runtime.fast_embedder import BATCH, BATCH_CHARS, RETRY_S, FastEmbedder, batches
+from services.runtime.fast_embedder import BATCH_TOKENS, RETRY_S, FastEmbedder, batches
 from services.runtime.model_folder import ModelFolder, is_fetched
 from tests.support.fake_clock import FakeClock
 from tests.support.model_folder import FOLDER, needs_model
@@ -57,13 +57,18 @@ async def test_texts_of_any_length_have_the_vectors_that_they_have_alone(tmp_pat
 
 
 @needs_model
-async def test_many_texts_come_back_in_order_while_a_question_goes_between(tmp_path):
-    here = embedder(tmp_path, path=FOLDER)
+@pytest.mark.parametrize("threads", [0, 3])
+async def test_many_texts_come_back_in_order_while_a_question_goes_between(tmp_path, threads):
+    here = embedder(tmp_path, path=FOLDER, threads=threads)
     texts = [f"text number {number}" for number in range(50)]
     many = asyncio.create_task(here.embed(texts))
     (question,) = await here.embed(["text number 7"])
     vectors = await many
     assert len(vectors) == 50
+    assert all(
+        sum(a * b for a, b in zip(vector, other, strict=True)) > 0.97
+        for vector, other in zip(vectors, await here.embed(texts), strict=True)
+    )
     assert sum(a * b for a, b in zip(vectors[7], question, strict=True)) > 0.99
 
 
@@ -125,9 +130,49 @@ def test_a_cache_without_the_models_weights_has_not_fetched_it(tmp_path):
     assert is_fetched(name, tmp_path)
 
 
-def test_batches_keep_the_order_and_are_short_in_texts_and_in_letters():
-    texts = ["a"] * 40 + ["b" * BATCH_CHARS] * 2 + ["c" * 3_000] * 5
-    found = list(batches(texts))
-    assert [text for batch in found for text in batch] == texts
-    assert max(map(len, found)) == BATCH
-    assert all(len(batch) == 1 or sum(map(len, batch)) <= BATCH_CHARS for batch in found)
+def test_batches_have_every_text_once_like_lengths_together_and_few_tokens_to_read():
+    sizes = [3, 500, 12, 4, 480, BATCH_TOKENS + 1, 12, *range(20, 60)]
+    found = list(batches(sizes))
+    assert sorted(at for batch in found for at in batch) == list(range(len(sizes)))
+    read = [len(batch) * max(sizes[at] for at in batch) for batch in found]
+    assert all(
+        tokens <= BATCH_TOKENS or len(batch) == 1 for tokens, batch in zip(read, found, strict=True)
+    )
+    assert sum(read) < 1.2 * sum(sizes)
+
+
+def test_without_texts_there_are_no_batches():
+    assert list(batches([])) == []
+
+
+@needs_model
+async def test_a_question_does_not_wait_for_all_of_a_library(tmp_path):
+    here = embedder(tmp_path, path=FOLDER)
+    await here.embed(["loaded"])
+    done = []
+
+    async def ask(*texts):
+        await here.embed(texts)
+        done.append(len(texts))
+
+    many = asyncio.create_task(ask(*[f"a sentence about matter {n} " * 9 for n in range(120)]))
+    await asyncio.sleep(0)
+    await ask("a question")
+    await many
+    assert done == [1, 120]
+
+
+@needs_model
+async def test_texts_that_nobody_waits_for_any_more_keep_nobody_waiting(tmp_path):
+    here = embedder(tmp_path, path=FOLDER)
+    await here.embed(["loaded"])
+    minutes_of_work = asyncio.create_task(here.embed(["a long sentence " * 60] * 4_000))
+    await asyncio.sleep(0)
+    minutes_of_work.cancel()
+    vectors = await asyncio.wait_for(here.embed(["one"] * 4_001), 60)
+    assert len(vectors) == 4_001
+
+
+@needs_model
+async def test_nothing_has_no_vectors(tmp_path):
+    assert await embedder(tmp_path, path=FOLDER).embed([]) == []
