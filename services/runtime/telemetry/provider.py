@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
 import structlog
 
@@ -12,7 +13,7 @@ from services.runtime.telemetry import environment
 from services.runtime.telemetry.context import ROOTS
 from services.runtime.telemetry.live import LIVE
 
-SERVICE: str = "penstock"
+SERVICE: Final = "penstock"
 
 log = structlog.get_logger()
 
