@@ -108,6 +108,8 @@ class ModelReturned(Event, tag="model_returned"):
     usage: Usage = Usage()
     finish: str = "stop"
     latency_ms: Milliseconds = 0
+    first_chunk_ms: Milliseconds | None = None
+    """How long its first words took; None where nobody listened to it being written."""
 
 
 class ModelFailed(Event, tag="model_failed"):

@@ -15,6 +15,7 @@ from services.api.faults import InvalidName, answer_to
 from services.api.metrics import Meter
 from services.errors import Rejected
 from services.runtime.clock import Clock
+from services.runtime.telemetry.context import joining
 
 HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -68,7 +69,8 @@ class Entrance:
         except Rejected as refusal:
             await _refuse(refusal, sending)
         else:
-            await self._app(scope, receive, sending)
+            with joining(knock.headers.get("traceparent")):
+                await self._app(scope, receive, sending)
         finally:
             route = scope.get("path_template") or UNMATCHED
             self._meter.count(scope["method"], route, status, perf_counter() - started)

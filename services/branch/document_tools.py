@@ -12,6 +12,8 @@ from schemas.subjects import matching
 from services.branch.scope import Scope
 from services.memory.meaning import meaning
 from services.runtime.database import reading
+from services.runtime.telemetry import names
+from services.runtime.telemetry.live import searching
 from services.runtime.text import clean
 from services.runtime.tool import Tool, ToolOutput
 
@@ -36,9 +38,10 @@ async def _search(scope: Scope, key: str, arguments: DocumentSearch) -> ToolOutp
     await scope.caught_up(passages.NAME, matching(tenant, agent, entity="ingest"))
     asked = await meaning(scope.embedder, query)
     async with reading(scope.pool, tenant) as conn:
-        found = await passages.search(
-            conn, tenant, agent, query, meaning=asked, limit=arguments.limit
-        )
+        with searching(names.RETRIEVAL, passages.NAME, tenant, query):
+            found = await passages.search(
+                conn, tenant, agent, query, meaning=asked, limit=arguments.limit
+            )
     return ToolOutput(quoted(found) if found else NOTHING)
 
 

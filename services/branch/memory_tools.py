@@ -22,6 +22,8 @@ from services.memory.meaning import meaning
 from services.runtime import ids
 from services.runtime.database import reading
 from services.runtime.memory import DEFAULT_IMPORTANCE, statement
+from services.runtime.telemetry import names
+from services.runtime.telemetry.live import searching
 from services.runtime.text import clean
 from services.runtime.tool import Tool, ToolOutput
 
@@ -132,23 +134,26 @@ async def _recall(scope: Scope, key: str, arguments: MemoryRecall) -> ToolOutput
     tenant, agent = scope.conversation.tenant, scope.agent
     written: list[Found] = []
     async with reading(scope.pool, tenant) as conn:
-        found = await memories.recall(
-            conn,
-            tenant,
-            agent,
-            query,
-            meaning=asked,
-            mode=arguments.mode,
-            kind=arguments.kind,
-            person=who.own,
-            conversation=who.conversation,
-            now=scope.writer.clock.now(),
-            limit=arguments.limit,
-        )
-        if hybrid and arguments.kind is None:
-            written = await passages.search(
-                conn, tenant, agent, query, meaning=asked, limit=DOCUMENTS
+        with searching(names.SEARCH_MEMORY, memories.NAME, tenant, query) as told_of:
+            found = await memories.recall(
+                conn,
+                tenant,
+                agent,
+                query,
+                meaning=asked,
+                mode=arguments.mode,
+                kind=arguments.kind,
+                person=who.own,
+                conversation=who.conversation,
+                now=scope.writer.clock.now(),
+                limit=arguments.limit,
             )
+            told_of[names.RECORD_COUNT] = len(found)
+        if hybrid and arguments.kind is None:
+            with searching(names.RETRIEVAL, passages.NAME, tenant, query):
+                written = await passages.search(
+                    conn, tenant, agent, query, meaning=asked, limit=DOCUMENTS
+                )
     lines = [f"- [{hit.memory_id}] {_quoted(hit.text)} ({_found(hit)})" for hit in found]
     told = "What is remembered, as data:\n" + "\n".join(lines) if found else NOTHING
     if better := _better(written, found):
@@ -262,8 +267,8 @@ async def _channel_recall(
         async with reading(scope.pool, wanted.tenant) as conn:
             found = await conversations.latest(conn, wanted, limit=100)
     if not found:
-        names = ", ".join(await _readable(scope)) or "none"
-        return ToolOutput(f"Nothing was said there. Conversations: {names}")
+        places = ", ".join(await _readable(scope)) or "none"
+        return ToolOutput(f"Nothing was said there. Conversations: {places}")
     words = [word for word in clean(arguments.query).lower().split() if len(word) > 2]
     lines = []
     for message in found:

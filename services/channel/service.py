@@ -36,6 +36,7 @@ from services.runtime.journal import Journal
 from services.runtime.run_decider import Finish, Profile, Wait
 from services.runtime.run_loop import Context, Equipment, RunLoop
 from services.runtime.sandbox.workspace import Workspace
+from services.runtime.telemetry import context as trace
 from services.runtime.tool import Tool
 from services.runtime.writer import Writer
 
@@ -167,6 +168,8 @@ class Channel:
         self, subject: Subject, trigger: EventId, state: Conversation
     ) -> tuple[Turn, Journal] | None:
         turn_id = RunId(ids.new())
+        first = state.taken_in[0]
+        trace.go_on(first.traceparent, first.id)
         event = TurnStarted(turn_id=turn_id, owner=self._owner, occurrence=state.focus)
         journal = self._journal(subject, turn_id, trigger)
         turn, _ = await asyncio.gather(
@@ -180,6 +183,7 @@ class Channel:
         if state.turn is None:
             return None
         turn_id, attempt = state.turn.turn_id, state.turn.attempt + 1
+        trace.go_on(state.turn.traceparent)
         event = TurnResumed(turn_id=turn_id, owner=self._owner, attempt=attempt)
         turn = await self._claim(subject, trigger, state, turn_id, event)
         return None if turn is None else (turn, self._journal(subject, turn_id, trigger))

@@ -776,6 +776,41 @@ class LogSettings(Struct, frozen=True, kw_only=True):
     ] = "auto"
 
 
+class TelemetrySettings(Struct, frozen=True, kw_only=True):
+    """Traces and metrics, which the standard variables of OpenTelemetry (`OTEL_*`) turn on."""
+
+    content: Annotated[
+        bool,
+        Meta(
+            description="Whether spans say what was said: messages, answers, arguments and "
+            "results of tools, with secrets and addresses taken out. Off: whoever runs the "
+            "collector need not be whoever may read the conversations.",
+        ),
+    ] = False
+    content_tenants: Annotated[
+        tuple[str, ...],
+        Meta(description="Tenants for whom `content` holds; empty for all."),
+    ] = ()
+    content_bytes: Annotated[
+        int,
+        Meta(
+            ge=100,
+            le=65_536,
+            description="Bytes of one text in a span; what is longer is cut. Collectors refuse "
+            "large spans, and the log has the whole text.",
+        ),
+    ] = 8_192
+    patience_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            description="Seconds for which spans that the collector does not take are tried "
+            "again; older ones are not told, nor are those of imported events. They wait in the "
+            "log, so an hour outlasts an upgrade of the collector and costs nothing.",
+        ),
+    ] = 3_600.0
+
+
 class PostgresSettings(Struct, frozen=True, kw_only=True):
     """Connections of one process to Postgres."""
 
@@ -1018,6 +1053,7 @@ class Config(Struct, frozen=True, kw_only=True):
     api: ApiSettings = ApiSettings()
     ingest: IngestSettings = IngestSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     postgres: PostgresSettings = PostgresSettings()
     agents: dict[str, AgentSettings] = field(default_factory=lambda: {"main": AgentSettings()})
 

@@ -15,6 +15,8 @@ from schemas.subjects import InvalidToken, parse
 from services.errors import Fenced, HandedBack, Permanent, Rejected, Transient
 from services.runtime import ids
 from services.runtime.event_log import Delivery, EventLog, Handler
+from services.runtime.telemetry.context import handling
+from services.runtime.telemetry.live import LIVE
 
 RETRY_AFTER_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # then every 30 s
 BUG_ATTEMPTS: Final = 8  # deliveries after which an exception that nobody foresaw is parked
@@ -37,6 +39,13 @@ async def settle(event_log: EventLog, durable: str, delivery: Delivery, handle: 
     An event that cannot be decoded, a `Permanent` failure and a repeated bug are parked: an event
     on the dead-letter list says so, and the conversation's other events go on.
     """
+    with handling(delivery.recorded.envelope):
+        return await _settle(event_log, durable, delivery, handle)
+
+
+async def _settle(
+    event_log: EventLog, durable: str, delivery: Delivery, handle: Handler
+) -> Verdict:
     recorded = delivery.recorded
     started = perf_counter()
     outcome, reason = "handled", None
@@ -68,6 +77,8 @@ async def settle(event_log: EventLog, durable: str, delivery: Delivery, handle: 
             verdict = again(delivery)
     if outcome == "parked":
         verdict = await _park(event_log, durable, delivery, reason or "")
+    if LIVE.recorder is not None:
+        LIVE.recorder.processed(durable, delivery, outcome, perf_counter() - started)
     log.info(
         "event.consumed",
         durable=durable,
@@ -108,6 +119,7 @@ async def _park(event_log: EventLog, durable: str, delivery: Delivery, reason: s
         actor=durable,
         cause=recorded.envelope.id,
         turn=recorded.envelope.turn,
+        traceparent=recorded.envelope.traceparent,
     )
     try:
         await event_log.append(dead, parked)

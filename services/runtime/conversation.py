@@ -89,6 +89,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     person: Person | None = None
     occurrence: EventId | None = None
     """The occurrence of a job that it belongs to."""
+    traceparent: str | None = None
+    """The trace that its turn goes on with."""
 
 
 class OpenTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,6 +113,8 @@ class OpenTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether a reply, a file or a reaction is."""
     occurrence: EventId | None = None
     """The occurrence of a job that it is for."""
+    traceparent: str | None = None
+    """Where it is in which trace; whoever takes it over goes on there."""
 
 
 class ActiveRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -283,6 +287,7 @@ def evolve(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a case for every event
                 seq=recorded.seq,
                 at=at,
                 occurrence=occurrence,
+                traceparent=recorded.envelope.traceparent,
             )
             return replace(_begun(state, occurrence, at), turn=turn, turn_seq=recorded.seq)
         case TurnResumed(owner=owner, attempt=attempt) if state.turn is not None:
@@ -434,7 +439,8 @@ def _of_job(  # noqa: PLR0911 - a case for every event
             )
             horizon = job_now.horizon if manual else max(job_now.horizon, due)
             job_now = replace(job_now, horizon=horizon, open=(*job_now.open, opened))
-            trigger = Trigger(id=id_, at=at, occurrence=id_)
+            trace = recorded.envelope.traceparent
+            trigger = Trigger(id=id_, at=at, occurrence=id_, traceparent=trace)
             state = replace(state, job=job_now, unhandled=(*state.unhandled, trigger))
             label = f"[job {parse(recorded.subject).conversation}] "
             prompt = job_now.definition.prompt
@@ -497,7 +503,13 @@ def _receive(
     if message.message_id in state.seen:
         return state
     id_, at = recorded.envelope.id, recorded.envelope.at
-    trigger = Trigger(id=id_, at=at, message_id=message.message_id, person=message.author)
+    trigger = Trigger(
+        id=id_,
+        at=at,
+        message_id=message.message_id,
+        person=message.author,
+        traceparent=recorded.envelope.traceparent,
+    )
     state = _add(state, recorded, "user", f"[{called(message.author.name)}] ", message.text, keep)
     for attachment in message.attachments:
         label = f"[{called(message.author.name)} attached {called(attachment.name)}] "
@@ -615,7 +627,12 @@ def _result(
     if occurrence is not None and state.occurrence(occurrence) is None:
         return state
     state = _add(state, recorded, "user", label, text, keep, occurrence=occurrence)
-    trigger = Trigger(id=recorded.envelope.id, at=recorded.envelope.at, occurrence=occurrence)
+    trigger = Trigger(
+        id=recorded.envelope.id,
+        at=recorded.envelope.at,
+        occurrence=occurrence,
+        traceparent=recorded.envelope.traceparent,
+    )
     return replace(state, unhandled=(*state.unhandled, trigger))
 
 

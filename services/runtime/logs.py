@@ -11,6 +11,8 @@ from typing import Final, Literal, TextIO
 import structlog
 from structlog.typing import Processor
 
+from services.runtime.telemetry.context import current
+
 Format = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -80,10 +82,19 @@ def _shared(service: str) -> list[Processor]:
 
     return [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         add_service,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
+
+
+def _add_trace(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Say in which span of which trace a line was written, where anything is traced."""
+    here = current()
+    if here is not None and here.trace_id:
+        event["trace_id"], event["span_id"] = here.trace_id, here.span_id
+    return event
 
 
 def _echoing(echo: TextIO) -> Processor:

@@ -37,6 +37,10 @@ from services.runtime.run_loop import Equipment
 from services.runtime.sandbox import Available, Limits, Sandbox, Unavailable, probe
 from services.runtime.sandbox.workspace import Workspace
 from services.runtime.secret import Secret
+from services.runtime.settings import foreign
+from services.runtime.telemetry import environment
+from services.runtime.telemetry.embedding import measured
+from services.runtime.telemetry.provider import provided
 from services.runtime.writer import Writer
 
 log = structlog.get_logger()
@@ -158,6 +162,9 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
     clock = SystemClock()
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
+        otel, owner = foreign(environment.PREFIX), ids.owner("process")
+        telemetry = provided(otel, config.telemetry, clock, instance=owner)
+        await stack.enter_async_context(telemetry)
         connection = await Connection.open(urls.nats, name=actor)
         stack.push_async_callback(connection.close)
         event_log = JetStreamLog(connection, ack_wait_s=config.log.ack_wait_s)
@@ -200,7 +207,7 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
             live=live,
             snapshots=snapshots,
             pool=pool,
-            embedder=embedder(config, clock),
+            embedder=measured(embedder(config, clock)),
             conversations=Conversations(event_log, snapshots, keep=config.channel.history_entries),
             agents=Agents(event_log, clock),
             equipment=Equipment(
@@ -217,6 +224,7 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
             choice=choice,
             sandbox=await probe(),
             stopping=stopping,
+            owner=owner,
         )
 
 

@@ -14,6 +14,7 @@ from services.errors import Permanent
 from services.runtime import ids
 from services.runtime.event_log import Delivery, Handler, Recorded
 from services.runtime.sweep import REDELIVERED
+from services.runtime.telemetry.context import handling
 from services.runtime.writer import Writer
 
 PATTERN: Final = matching(entity="dead")
@@ -54,7 +55,8 @@ class Retries:
                 problem = parked.problem if parked else "it is not in the log"
                 raise Permanent(f"cannot be decoded: {problem}")  # noqa: TRY301 - parked like others
             # Whoever parked it holds nothing any more: what it had begun may be taken over.
-            await handler(Delivery(parked, REDELIVERED))
+            with handling(parked.envelope):
+                await handler(Delivery(parked, REDELIVERED))
         except Permanent as error:
             await self._park_again(delivery.recorded, retried, str(error))
 

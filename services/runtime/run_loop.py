@@ -41,6 +41,7 @@ from services.runtime.cancelling import end
 from services.runtime.chronicle import CHARS_PER_TOKEN
 from services.runtime.clock import Clock
 from services.runtime.conversations import CHECKPOINTS
+from services.runtime.first_chunk import FirstChunk
 from services.runtime.journal import Journal
 from services.runtime.live import Live, changes
 from services.runtime.model import Message, Model, ModelRequest, OnDelta
@@ -56,6 +57,7 @@ from services.runtime.run_decider import (
     Wait,
     decide,
 )
+from services.runtime.telemetry.context import within
 from services.runtime.text import clean, cut
 from services.runtime.tool import Tool, ToolOutput, tool_list
 
@@ -149,6 +151,10 @@ class RunLoop(Generic[S]):
             Fenced: the run was taken over, stopped or ended by somebody else.
             HandedBack: this process is stopping; the run stands between two steps.
         """
+        with within(self.run_id):
+            return await self._drive()
+
+    async def _drive(self) -> Finish | Wait:
         watching = asyncio.create_task(self._watch())
         try:
             while True:
@@ -251,8 +257,9 @@ class RunLoop(Generic[S]):
             note=await content(self._with.bodies, note) if state.note is None else "",
         )
         await self._append(called)
+        first = FirstChunk(self._on_delta, self._with.clock)
         try:
-            answer = await self._with.model.complete(request, self._on_delta)
+            answer = await self._with.model.complete(request, first.listener)
         except ContextOverflow as error:
             await self._failed(step, "overflow", error)
             return
@@ -282,6 +289,7 @@ class RunLoop(Generic[S]):
                 usage=answer.usage,
                 finish=answer.finish,
                 latency_ms=answer.latency_ms,
+                first_chunk_ms=first.after_ms,
             )
         )
 
@@ -387,7 +395,8 @@ class RunLoop(Generic[S]):
                 ToolCalled(run_id=self.run_id, call_id=call.id, name=clean(call.name))
             )
         started = self._with.clock.monotonic()
-        output = await self._outcome(tool, call)
+        with within(call.id):
+            output = await self._outcome(tool, call)
         if warning:
             output = replace(output, text=f"{output.text}\n\n{warning}")
         duration = round((self._with.clock.monotonic() - started) * 1_000)

@@ -21,6 +21,7 @@ from services.errors import InvalidConfiguration
 from services.runtime.config import AgentSettings, Config, conflicts
 from services.runtime.secret import Secret
 from services.runtime.setting import PREFIX, SETTINGS, KeyPath, pattern
+from services.runtime.telemetry import environment
 
 CONFIG_VARIABLE: Final = "PENSTOCK_CONFIG"
 FILE_NAME: Final = "penstock.toml"
@@ -125,6 +126,12 @@ def load(
     return config
 
 
+def foreign(prefix: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that begin with `prefix`, which is another standard's than ours."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name.startswith(prefix)}
+
+
 def check(path: Path | None = None, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """Return every error in the configuration, or, when there is none, what is unwise in it."""
     environ = os.environ if environ is None else environ
@@ -132,6 +139,8 @@ def check(path: Path | None = None, environ: Mapping[str, str] | None = None) ->
         config = load(path, environ)
     except InvalidConfiguration as error:
         return [Finding("error", problem) for problem in error.problems]
+    if problems := environment.problems(foreign(environment.PREFIX, environ)):
+        return [Finding("error", problem) for problem in problems]
     return [Finding("warning", text) for text in _warnings(config, path or find(environ))]
 
 

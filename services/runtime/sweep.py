@@ -18,6 +18,7 @@ from services.runtime.database import Conn, using
 from services.runtime.event_log import Delivery, Handler, Recorded
 from services.runtime.live import changes
 from services.runtime.process import Process
+from services.runtime.telemetry.context import handling
 
 EVERY_S: Final = 15.0
 QUIET_S: Final = 60.0  # a run without an event for this long is looked at
@@ -97,7 +98,8 @@ class Sweep:
         if found is None:
             return
         log.warning("run.recovered", kind=self._kind, run=run.run_id)
-        await self._handle(Delivery(found, REDELIVERED))
+        with handling(found.envelope):
+            await self._handle(Delivery(found, REDELIVERED))
 
     async def _holder(self, subject: Subject, state: Conversation, run: Quiet) -> Recorded | None:
         """Return the event whose delivery the run's last owner held."""

@@ -11,6 +11,7 @@ from services.errors import Conflict
 from services.runtime import ids
 from services.runtime.clock import Clock
 from services.runtime.event_log import EventLog
+from services.runtime.telemetry.context import header_of_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,15 @@ class Writer:
         traceparent: str | None = None,
     ) -> Envelope:
         """Return `event` in an envelope of now; a new id unless one is given."""
+        id_ = id or ids.event_id()
         return seal(
             event,
-            id=id or ids.event_id(),
+            id=id_,
             at=self.clock.now(),
             actor=actor or self.actor,
             cause=cause,
             turn=turn,
-            traceparent=traceparent,
+            traceparent=traceparent or header_of_new(id_),
             version=version_of(tag_of(event)),
         )
 

@@ -7,12 +7,14 @@ from typing import Final
 
 import structlog
 
+from schemas.channel import CancelRequested
 from schemas.schedule import OccurrenceEnded
 from services.errors import Conflict, Transient
 from services.runtime import ids
 from services.runtime.event_log import Append, Recorded
 from services.runtime.jobs.decider import Down, Record, Step, TimeOut, Wait, decide
 from services.runtime.jobs.job import Job, evolve
+from services.runtime.telemetry.context import begun_by
 from services.runtime.writer import Writer
 from services.scheduler.board import Board
 
@@ -127,7 +129,9 @@ class Recording:
         records: list[Recorded] = []
         step = decide(job, now=now, down=self.down)
         while isinstance(step, Record) and len(records) < most:
-            envelope = self.writer.seal(step.event, cause=step.cause)
+            stops = isinstance(step.event, CancelRequested)
+            trace = begun_by(step.cause) if stops else None  # the occurrence's, else its own
+            envelope = self.writer.seal(step.event, cause=step.cause, traceparent=trace)
             recorded = Recorded(job.seq + 1, subject, envelope, step.event, b"")
             records.append(recorded)
             job = evolve(job, recorded)
@@ -165,7 +169,8 @@ class Recording:
             deliver_to=step.deliver_to,
         )
         id_ = ids.derived("occurrence ended", step.occurrence)
-        envelope = self.writer.seal(ended, id=id_, cause=step.occurrence)
+        trace = begun_by(step.occurrence)
+        envelope = self.writer.seal(ended, id=id_, cause=step.occurrence, traceparent=trace)
         await self.writer.log.append_if(subject, job.seq, envelope)
         await self._reread(subject, job)
 

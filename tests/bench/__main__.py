@@ -24,6 +24,7 @@ NAMES = (
     "replay",
     "transfer",
     "schedule",
+    "tracing",
 )
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -82,11 +82,14 @@ async def line_of(process: Process) -> str:
 
 
 @asynccontextmanager
-async def up(data_dir: Path, model_url: str | None = None) -> AsyncIterator[tuple[Process, float]]:
+async def up(
+    data_dir: Path, model_url: str | None = None, more: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[Process, float]]:
     """Run `penstock up`; lend its process, and the seconds that it took to be ready."""
     arguments = ("-m", "services.cli", "up", "--json", "--port", str(choose()))
     started = perf_counter()
-    async with running(*arguments, variables=environment(data_dir, model_url)) as process:
+    variables = environment(data_dir, model_url) | dict(more or {})
+    async with running(*arguments, variables=variables) as process:
         await line_of(process)
         yield process, perf_counter() - started
 

@@ -739,6 +739,7 @@ class Run:
                     tool_calls=(call,) * self.random.randrange(3),
                     usage=usage,
                     latency_ms=12,
+                    first_chunk_ms=self.random.choice((None, 3)),
                 )
                 self.add(returned)
             case 2 | 3:

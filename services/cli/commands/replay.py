@@ -12,7 +12,7 @@ from services.cli.commands.trace import conversation_of
 from services.cli.exits import FAILED, OK, Misused
 from services.cli.installation import Installation
 from services.cli.options import Options
-from services.cli.replaying import replay as replaying
+from services.cli.replaying import replay as replaying, telling
 from services.cli.replaying.recording import Recording, of_file, of_log
 from services.cli.replaying.replay import Replayed, runs_of
 from services.errors import Rejected
@@ -66,8 +66,10 @@ async def _replayed(recording: Recording, options: Replay, since: int) -> list[R
         runs = [run for run in runs if run.run_id == options.id]
     if not runs:
         raise Rejected(f"there is no {options.id or 'run'} to replay; `penstock trace` lists them")
-    only = options.decisions_only
-    return await replaying.Replay(recording, options.settings(), decisions_only=only).all(runs)
+    only, config = options.decisions_only, options.settings()
+    found = await replaying.Replay(recording, config, decisions_only=only).all(runs)
+    await telling.tell(recording, found, config.telemetry)
+    return found
 
 
 async def _reads(log: EventLog, tenant: str, run: str | None) -> list[AsyncIterator[Recorded]]:

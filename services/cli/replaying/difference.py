@@ -13,7 +13,7 @@ from schemas.run import ModelCalled
 from services.errors import ServiceError
 from services.runtime.bodies import BodyStore
 
-NOT_DECIDED: Final = frozenset({"owner", "duration_ms", "latency_ms", "full"})
+NOT_DECIDED: Final = frozenset({"owner", "duration_ms", "latency_ms", "first_chunk_ms", "full"})
 """Which process it was, how long it took, where an uncut output is: none of it is a decision."""
 REQUEST: Final = frozenset({"prompt", "tools", "request"})
 SHOWN: Final = 600  # characters of a step

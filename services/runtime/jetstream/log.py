@@ -28,6 +28,7 @@ from services.runtime.jetstream.reading import Reader
 from services.runtime.jetstream.room import check_room
 from services.runtime.jetstream.wire import Message
 from services.runtime.recording import record
+from services.runtime.telemetry.live import LIVE
 
 STREAM: Final = "EVENTS"
 MOVED: Final = frozenset({10071, 10164})  # the subject has moved on; 10164: a write is in flight
@@ -105,7 +106,10 @@ class JetStreamLog:
 
     async def _store(self, subject: str, body: bytes, headers: dict[str, str]) -> int:
         asking = self._connection.ask(subject, body, headers, on_silence=self._check_room)
-        return (await asking).seq
+        if LIVE.recorder is None:
+            return (await asking).seq
+        with LIVE.recorder.sending(subject):
+            return (await asking).seq
 
     async def _check_room(self) -> None:
         await check_room(self._connection, STREAM)

@@ -10,6 +10,7 @@ from schemas.schedule import OccurrenceFired
 from services.channel import tools as channel_tools
 from services.channel.turn import Turn
 from services.cli.commands import replay as replay_command
+from services.cli.replaying import telling
 from services.cli.replaying.recording import Recording, of_file, of_log
 from services.cli.replaying.replay import Replay, runs_of
 from services.projector.exporting import export
@@ -20,10 +21,12 @@ from services.runtime.config import Config
 from services.runtime.event_log import EVERYTHING
 from services.runtime.forking import Fork, Forking
 from services.runtime.run_decider import CallModel, Finish
+from services.runtime.telemetry.context import ROOTS
 from tests.support.builders import BEN, CONVERSATION
 from tests.support.jobs import JOB, minutely
 from tests.support.replicas import Deliveries, Shared
 from tests.support.scripted_model import by_prompt, calls, does, says
+from tests.support.traced import spans_of
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +246,53 @@ async def test_a_run_whose_bodies_are_lost_is_no_divergence_but_a_problem(tmp_pa
     shared.bodies.bodies.clear()
     found = await replayed(shared)
     assert [run.problem for run in found if run.problem]
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    monkeypatch.setattr(ROOTS, "sampler", lambda trace_id: True)
+
+
+async def test_a_replay_is_a_trace_of_its_own_that_is_linked_to_the_one_of_then(traced, tmp_path):
+    shared = await recorded(tmp_path, "build")
+    found = await replayed(shared)
+    then = {(it.trace_id, it.span_id): it for it in spans_of(shared.log.events)}
+    told = list(telling.replayed(shared.log.events, found, again="a", at=5))
+    assert len({it.trace_id for it in told}) == len(found) == 3
+    for it in told:
+        assert it.attributes["penstock.replay"] is True
+        (link,) = it.links
+        original = then[link.trace_id, link.span_id]
+        assert (it.name, it.seconds) == (original.name, original.seconds)
+        assert (it.trace_id, it.span_id) not in then
+    roots = [it for it in told if it.parent_id is None]
+    assert sorted(it.name for it in roots) == [
+        "invoke_agent atlas/worker",
+        "invoke_workflow turn",
+        "invoke_workflow turn",
+    ]
+    known = {(it.trace_id, it.span_id) for it in told}
+    assert all((it.trace_id, it.parent_id) in known for it in told if it.parent_id is not None)
+    assert not any(it.error for it in roots)
+    again = telling.replayed(shared.log.events, found, again="b", at=5)
+    assert known.isdisjoint((it.trace_id, it.span_id) for it in again)
+
+
+async def test_a_replay_that_parts_is_told_up_to_there_and_is_an_error(
+    traced, monkeypatch, tmp_path
+):
+    shared = await recorded(tmp_path, "build")
+    monkeypatch.setattr(channel_tools, "clean", lambda text: text.upper())
+    found = await replayed(shared)
+    first = parted(found)[0]
+    told = list(telling.replayed(shared.log.events, found, again="a", at=5))
+    then = [it for it in spans_of(shared.log.events) if it.attributes.get("penstock.run.id")]
+    turns = [it for it in told if it.operation == "invoke_workflow"]
+    assert turns[0].error == "diverged"
+    assert turns[0].attributes["penstock.replay.diverged"] is True
+    assert f"event {first.seq}" in turns[0].detail
+    assert "make it" not in turns[0].detail.lower()
+    assert len(told) < len(then)
 
 
 async def forked(place: Path, *said: str) -> Shared:

@@ -9,6 +9,7 @@ import structlog
 
 from services.runtime import logs
 from services.runtime.secret import Secret
+from services.runtime.telemetry import context
 
 
 class Terminal(io.StringIO):
@@ -108,3 +109,21 @@ def test_a_traceback_does_not_show_variables(style):
     assert text.count("ValueError: 19") == 2
     assert "what somebody wrote" not in text
     assert "hunter2" not in text
+
+
+def test_lines_about_a_traced_event_say_the_ids_of_its_trace_and_span_whoever_writes_them():
+    stream = configured()
+    header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with context.joining(header):  # nobody asked for traces
+        structlog.get_logger().info("before")
+    before = context._CURRENT.set(context.parsed(header))
+    try:
+        structlog.get_logger().info("ours")
+        logging.getLogger("a.library").warning("theirs")
+    finally:
+        context._CURRENT.reset(before)
+    before, *traced = lines(stream)
+    assert "trace_id" not in before
+    assert [line["event"] for line in traced] == ["ours", "theirs"]
+    for line in traced:
+        assert (line["trace_id"], line["span_id"]) == tuple(header.split("-")[1:3])
