@@ -54,7 +54,7 @@ class Reader:
                     await self.close()
                     break
                 except Died:
-                    ended = await self.close()
+                    ended = await self._ended()
                     log.warning("ingest.reader_died", document=name, code=ended)
                     if ended == -signal.SIGALRM:
                         reason = TOO_LONG.format(self._read_s)
@@ -68,16 +68,28 @@ class Reader:
                     return read
             return Unreadable(reason="damaged", detail=reason)
 
+    async def _ended(self) -> int | None:
+        """Return how the process ended that has fallen silent.
+
+        It is killed if it has not: a kill at once could take the answer from whoever waits for it.
+        """
+        if self._process is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await self._process.wait()
+        return await self.close()
+
     async def close(self) -> int | None:
         """End the process, if there is one, and return how it ended."""
         if self._idle is not None:
             self._idle.cancel()
         process, self._process = self._process, None
-        if process is not None:
+        if process is None:
+            return None
+        if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
-            return await process.wait()
-        return None
+        return await process.wait()
 
     async def _ask(self, name: str, content: bytes) -> Read:
         process = await self._started()

@@ -115,7 +115,7 @@ async def test_a_body_that_is_lost_is_counted_and_stops_nothing(bodies, path):
 
 
 async def test_damaged_events_are_counted_and_left_out(bodies, path):
-    events = Story(62).tell(600)
+    events = Story(62).tell(3_000)
     damaged = sum(each.envelope.type == "damaged" for each in events)
     assert damaged
     manifest = await export(StoredLog(events), bodies, EVERYTHING, path)

@@ -145,7 +145,8 @@ class Puller:
         if message.subject != self._open or status == "100":
             return
         self._end()  # by time (404, 408), by some change (409), or unheard (503)
-        description = str(headers_of(message).get("Description", ""))
+        # Where a status comes without a description, nats-py takes the headers for one.
+        description = str(headers_of(message).get("Description", "")).partition("\n")[0].strip()
         if status == "503" or (status == "409" and "Consumer Deleted" in description):
             self.messages.put_nowait(ConsumerLost(description or "no consumer"))
 
