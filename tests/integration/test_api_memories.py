@@ -294,15 +294,3 @@ async def test_people_are_linked_and_then_remembered_as_one(portal):
     assert await texts(portal, person="slack:H1") == []
     refused = await link("link", 422, person="hal", same_as="portal:hal")
     assert refused["error"]["code"] == "invalid_person"
-
-
-async def test_the_interface_is_documented(portal):
-    paths = (await portal.http.get("/api/v1/openapi.json")).json()["paths"]
-    documented = {path.removeprefix("/api/v1/agents/{agent}") for path in paths if "memor" in path}
-    assert documented == {
-        *("/memories", "/memories/recall", "/memories/export", "/memories/export.md"),
-        *("/memories/forget", "/memories/{memory}", "/memories/{memory}/correct"),
-        "/memories/{memory}/forget",
-    }
-    kept = paths["/api/v1/agents/{agent}/memories/export.md"]["get"]["responses"]["200"]
-    assert list(kept["content"]) == ["text/markdown"]
