@@ -193,12 +193,9 @@ class LongTerm:
             DatabaseUnavailable, LogUnavailable: there is no telling.
         """
         newest = await self.log.last(memory_subject(self.place), fresh=True)
-        if newest is None:
-            return
+        seq = newest.seq if newest else 0
         deadline = self.clock.monotonic() + PATIENCE_S
-        while self.clock.monotonic() < deadline:
-            if await self.known.position() >= newest.seq:
-                return
+        while await self.known.position() < seq and self.clock.monotonic() < deadline:
             await self.clock.sleep(POLL_S)
 
 

@@ -1,12 +1,14 @@
 """What is remembered, over the HTTP interface, on a whole installation."""
 
 import asyncio
+import re
 
 import pytest
 
 from schemas.base import MemoryId
 from schemas.memory import MemoryForgotten, MemorySaved
 from schemas.subjects import Subject
+from services.api.routes.page import PAGE
 from services.runtime.forking import Fork, Forking
 from tests.support.portal import portal_maker, shared_portal  # noqa: F401 - found by name
 
@@ -294,3 +296,26 @@ async def test_people_are_linked_and_then_remembered_as_one(portal):
     assert await texts(portal, person="slack:H1") == []
     refused = await link("link", 422, person="hal", same_as="portal:hal")
     assert refused["error"]["code"] == "invalid_person"
+
+
+async def test_the_page_asks_for_what_there_is(portal):
+    paths = (await portal.http.get("/api/v1/openapi.json")).json()["paths"]
+    asked = set(re.findall(r"\$\{here\(\)\}(/[a-z]+(?:/[a-z.]+)?)", PAGE))
+    assert asked == {"/memories", "/memories/export.md", "/tasks", "/forks"}
+    assert {f"/api/v1/agents/{{agent}}{path}" for path in asked} <= set(paths)
+    for how in ("correct", "forget"):
+        assert f'changeMemory(item, "{how}"' in PAGE
+        assert f"/api/v1/agents/{{agent}}/memories/{{memory}}/{how}" in paths
+
+
+async def test_while_the_read_models_are_not_there_it_says_so_and_still_saves(new_portal):
+    portal = await new_portal(services=())  # nobody makes the tables
+    for path in ("", "/recall", "/export?person=ana", "/m1"):
+        response = await portal.http.get(PATH + path)
+        assert (response.status_code, response.headers["retry-after"]) == (503, "2"), path
+    for path, body in (("/m1/correct", {"text": "It shines."}), ("/m1/forget", {})):
+        response = await portal.http.post(PATH + path, json={"author": "ana", **body})
+        assert response.json()["error"]["code"] == "read_models_unavailable"
+    saved = [await post(portal, status=201, text="It rains.", key="k") for _ in range(2)]
+    assert saved[0] == saved[1]
+    assert len(await events(portal, MemorySaved)) == 1
