@@ -42,6 +42,8 @@ class Listing(Options):
     """Arguments of `memory list`."""
 
     kind: MemoryKind | None = None
+    scope: Scope | None = None
+    text: str | None = None
     person: str | None = None
     all: bool = False
     agent: str = "main"
@@ -87,7 +89,12 @@ async def listing(options: Listing) -> int:
     """Print memories, newest first."""
     async with opened(Installation(options), options.agent) as desk:
         found = await desk.there.listing(
-            person=options.person, kind=options.kind, replaced=options.all, limit=options.limit
+            person=options.person,
+            kind=options.kind,
+            scope=options.scope,
+            text=options.text,
+            replaced=options.all,
+            limit=options.limit,
         )
     show(found, as_json=options.json)
     return OK
