@@ -163,6 +163,7 @@ def _occurrence(
             return row | {"stands_for": event.stands_for}
         case OccurrenceSkipped():
             row |= {"state": "skipped", "due_at": event.due_at, "reason": event.reason}
+            row |= {"end_reason": event.detail} if event.detail else {}
             return row | {"because": event.because}
         case OccurrenceMissed():
             row |= {"state": "missed", "due_at": event.due_at, "reason": event.reason}

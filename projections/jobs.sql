@@ -38,7 +38,7 @@ CREATE TABLE occurrences (
     retry_of     text,
     ended_at     bigint,
     outcome      text,
-    end_reason   text,
+    end_reason   text,                      -- and the budget that a skipped one had no room in
     delivered_at bigint,
     delivered_to text,
     refused      text,

@@ -41,6 +41,7 @@ from schemas.channel import (
 )
 from schemas.cortex import KnowledgeSynthesised, SynthesisFailed
 from schemas.run import (
+    CallRefused,
     ContextTrimmed,
     InputReceived,
     ModelCalled,
@@ -307,6 +308,7 @@ def _of_run(event: RunEvent, recorded: Recorded) -> Row:
             ModelCalled()
             | ModelReturned()
             | ModelFailed()
+            | CallRefused()
             | ToolCalled()
             | ToolReturned()
             | Noted()
@@ -341,6 +343,9 @@ def _of_step(event: RunEvent, recorded: Recorded) -> Row | None:
         case ModelFailed():
             row = {"kind": "model", "ref": str(event.step), "ended_at": at}
             return {**row, "status": event.reason, "detail": event.detail or None}
+        case CallRefused():
+            row = {"kind": "model", "ref": str(event.step), "name": event.model, "ended_at": at}
+            return {**row, "status": "budget", "detail": event.shortage.budget, "started_at": at}
         case ToolCalled():
             row = {"kind": "tool", "ref": event.call_id, "name": event.name}
             return {**row, "status": "called", "started_at": at}

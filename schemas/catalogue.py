@@ -16,6 +16,7 @@ from schemas import (
     people,
     run,
     schedule,
+    spend,
     tasks,
 )
 from schemas.base import Event
@@ -30,6 +31,7 @@ from schemas.memory import MemoryEvent
 from schemas.people import PeopleEvent
 from schemas.run import RunEvent
 from schemas.schedule import ScheduleEvent
+from schemas.spend import SpendEvent
 from schemas.tasks import TasksEvent
 from schemas.upcast import UPCASTERS, Upcasters, current_version, upcast
 
@@ -45,6 +47,7 @@ AnyEvent: TypeAlias = (
     | DeadEvent
     | PeopleEvent
     | ScheduleEvent
+    | SpendEvent
 )
 
 MODULES: Final[dict[ModuleType, Any]] = {
@@ -59,6 +62,7 @@ MODULES: Final[dict[ModuleType, Any]] = {
     dead: DeadEvent,
     people: PeopleEvent,
     schedule: ScheduleEvent,
+    spend: SpendEvent,
 }
 """Each module of events to its union, in the order of the catalogue."""
 

@@ -29,6 +29,7 @@ from schemas.base import (
     Tokens,
     Usd,
 )
+from schemas.spend import Shortage
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -121,6 +122,19 @@ class ModelFailed(Event, tag="model_failed"):
     detail: str = ""
 
 
+class CallRefused(Event, tag="call_refused"):
+    """A budget has no room for the next model call, which is not made; the run ends with that."""
+
+    run_id: RunId
+    step: int
+    """Which model call it would have been."""
+    model: str
+    shortage: Shortage
+    context: EventId | None = None
+    """Last event of the channel stream that the context was folded up to, where it is the run's
+    first call."""
+
+
 class ToolCalled(Event, tag="tool_called"):
     """A tool is about to run."""
 
@@ -202,6 +216,7 @@ RunEvent: TypeAlias = (
     | ModelCalled
     | ModelReturned
     | ModelFailed
+    | CallRefused
     | ToolCalled
     | ToolReturned
     | StatusSet

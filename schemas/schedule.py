@@ -121,9 +121,11 @@ class OccurrenceSkipped(Event, tag="occurrence_skipped"):
     """A time came and there is deliberately no run."""
 
     due_at: Microseconds
-    reason: Literal["overlap", "breaker", "paused", "deleted"]
+    reason: Literal["overlap", "breaker", "paused", "deleted", "budget"]
     because: EventId | None = None
     """The run that goes on, the failure that opened the breaker, or what someone did."""
+    detail: str = ""
+    """Which budget is used up, its limit, what was spent and by what; empty for other reasons."""
 
 
 class OccurrenceMissed(Event, tag="occurrence_missed"):
@@ -149,6 +151,9 @@ class OccurrenceEnded(Event, tag="occurrence_ended"):
     reason: str = ""
     deliver_to: Target | None = None
     """Where it is to be told, as the job said at the time; None for nowhere."""
+    budget: str | None = None
+    """The budget that had no room for its next model call, where that is the reason: it is no
+    failure of the job's."""
 
 
 class OccurrenceDelivered(Event, tag="occurrence_delivered"):

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 PREFIX: Final = "evt"
 ABSENT: Final = "_"
+JOB: Final = "cron"  # the adapter of jobs, each a conversation of its own: never change
 FORK: Final = "fork"  # the adapter of forks, which nobody delivers to: never change
 REMEMBERED: Final = 20_000  # subjects and tokens whose other form is at hand: each comes often
 MAX_TOKEN: Final = 64  # characters of one encoded token; longer ids are refused, never cut

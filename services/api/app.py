@@ -18,6 +18,7 @@ from services.api.metrics import Meter
 from services.api.options import ApiOptions, access_token
 from services.api.routes import (
     agents,
+    budgets,
     conversations,
     dead,
     documents,
@@ -92,6 +93,7 @@ def create_routes(process: Process, given: dict[str, object]) -> Litestar:
                 BASE,
                 route_handlers=[
                     *agents.routes,
+                    *budgets.routes,
                     *dead.routes,
                     *jobs.routes,
                     *health.routes,

@@ -67,6 +67,13 @@ class Meter:
             registry=registry,
         )
 
+        self._budget = Gauge(
+            "penstock_budget",
+            "What a budget allows, and what its period has used, in dollars, tokens or calls.",
+            ("tenant", "budget", "unit", "state"),
+            registry=registry,
+        )
+
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; a status of 0 is one whose caller left before the answer."""
         method = method if method in METHODS else "other"
@@ -96,4 +103,10 @@ class Meter:
         self._open_runs.clear()
         for each in vitals.open_runs:
             self._open_runs.labels(each.tenant, each.kind, each.state).set(each.count)
+        self._budget.clear()
+        for tenant, standings in vitals.budgets.items():
+            for it in standings:
+                for state in ("limit", "spent", "reserved"):
+                    gauge = self._budget.labels(tenant, it.budget, it.unit, state)
+                    gauge.set(getattr(it, state))
         return generate_latest(self._registry)

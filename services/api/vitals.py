@@ -13,6 +13,7 @@ from projections.registry import BY_NAME
 from projections.runs import OpenRuns
 from services.api.reading import any_tenant
 from services.errors import ServiceError
+from services.runtime.budgets.standing import Standing
 from services.runtime.event_log import EVERYTHING
 from services.runtime.process import Process
 
@@ -40,6 +41,8 @@ class Vitals:
     """Of the read models; None: the database does not answer."""
     open_runs: list[OpenRuns]
     """Runs of every tenant that have not ended; empty where the database does not answer."""
+    budgets: dict[str, list[Standing]]
+    """By tenant; empty where there is none, or the log does not answer."""
 
     @property
     def lags(self) -> dict[str, int] | None:
@@ -76,9 +79,11 @@ class Vitals:
 
 async def ask(process: Process) -> Vitals:
     """Ask the log and the database, at once, for at most `PATIENCE_S`."""
-    end, database = await asyncio.gather(_patiently(_end(process)), _patiently(_read(process)))
+    end, database, budgets = await asyncio.gather(
+        _patiently(_end(process)), _patiently(_read(process)), _patiently(_budgets(process))
+    )
     found, open_runs = database or (None, [])
-    return Vitals(end, found, open_runs)
+    return Vitals(end, found, open_runs, budgets or {})
 
 
 async def _patiently(answer: Awaitable[T]) -> T | None:
@@ -92,6 +97,12 @@ async def _patiently(answer: Awaitable[T]) -> T | None:
 async def _end(process: Process) -> int:
     last = await process.log.last(EVERYTHING, fresh=True)
     return last.seq if last else 0
+
+
+async def _budgets(process: Process) -> dict[str, list[Standing]]:
+    if process.budgets is None:
+        return {}
+    return {it: await process.budgets.standings(it) for it in process.budgets.tenants}
 
 
 async def _read(process: Process) -> tuple[dict[str, Position], list[OpenRuns]]:

@@ -126,7 +126,11 @@ class Branches(RunService[Any]):
         return BranchConcluded(
             run_id=run.run_id,
             outcome=ended.outcome,
-            conclusion=receipt.given(run) or ended.result or ended.reason or "No conclusion.",
+            conclusion=_refused(run, ended)
+            or receipt.given(run)
+            or ended.result
+            or ended.reason
+            or "No conclusion.",
             delegated_to=worker,
         )
 
@@ -134,3 +138,11 @@ class Branches(RunService[Any]):
         """Branches never wait."""
         del run, waiting
         return None
+
+
+def _refused(run: RunState, ended: RunEnded) -> str:
+    """Return why a branch stopped that no budget had room for, behind what it had said so far."""
+    if run.refusal is None:
+        return ""
+    said = ended.result if isinstance(ended.result, str) else ""
+    return f"{said}\n({ended.reason})".strip()

@@ -15,6 +15,7 @@ import structlog
 from schemas.base import Content, EventId, RunId
 from schemas.channel import ReplySent, TurnCompleted, TurnFailed, TurnResumed, TurnStarted
 from schemas.cortex import BriefingWritten
+from schemas.run import CallRefused
 from schemas.schedule import JobDefined, OccurrenceEnded
 from schemas.subjects import Subject, matching, parse
 from services.channel import job_tools
@@ -27,8 +28,9 @@ from services.runtime import briefings, forks, ids, prompts
 from services.runtime.agents import Agent, Agents, UnknownAgent
 from services.runtime.bodies import content
 from services.runtime.briefings import Briefings
+from services.runtime.budgets.wording import for_people, told
 from services.runtime.config import ChannelSettings
-from services.runtime.conversation import Conversation, Trigger, calls_for_turn
+from services.runtime.conversation import Conversation, Trigger, calls_for_turn, last_said
 from services.runtime.conversations import Conversations, history
 from services.runtime.event_log import Delivery, Recorded
 from services.runtime.jobs.desk import Jobs
@@ -413,6 +415,9 @@ class Channel:
         self, turn: Turn, journal: Journal, end: Finish | Wait, handled: tuple[EventId, ...]
     ) -> None:
         state = journal.state
+        if state.refusal is not None and _job(turn) is None:
+            await self._refuse(turn, journal, state.refusal, handled)
+            return
         if isinstance(end, Finish) and _job(turn) is not None and end.outcome == "timed_out":
             await self._time_out(turn, end.result, end.reason)
             await self._complete(turn, journal, handled, end)
@@ -426,7 +431,7 @@ class Channel:
             await self._give_up(turn, handled, end.reason or "no answer came", state.attempt)
             return
         if _job(turn) is not None:
-            await self._conclude(turn, end)
+            await self._conclude(turn, end, state.refusal)
             await self._complete(turn, journal, handled, end)
             return
         replied = turn.state.turn is not None and turn.state.turn.replied
@@ -444,7 +449,36 @@ class Channel:
             )
         )
 
-    async def _conclude(self, turn: Turn, end: Finish | Wait) -> None:
+    async def _refuse(
+        self, turn: Turn, journal: Journal, refusal: CallRefused, handled: tuple[EventId, ...]
+    ) -> None:
+        """End a turn that no budget has room for, with a plain sentence that no model wrote.
+
+        It is not said twice in a row to nobody in particular: not in a group, and not where a
+        result came back that nobody asks about now.
+        """
+        said = for_people(refusal.shortage)
+        open_turn = turn.check()
+        asked = not turn.state.group and any(
+            trigger.message_id is not None for trigger in turn.state.taken_in
+        )
+        known = last_said(turn.state) == said
+        if not open_turn.replied and (asked or not known):
+            await turn.effect(ReplySent(turn_id=turn.turn_id, text=said), "budget")
+        answered = turn.state.turn is not None and turn.state.turn.answered
+        await turn.end(
+            TurnCompleted(
+                turn_id=turn.turn_id,
+                handled=handled,
+                outcome="replied" if answered else "silent",
+                reason=told(refusal.shortage),
+                tool_calls=_called(journal),
+            )
+        )
+
+    async def _conclude(
+        self, turn: Turn, end: Finish | Wait, refusal: CallRefused | None = None
+    ) -> None:
         """End the occurrence of a job's turn, unless something is still at work for it."""
         occurrence = turn.check().occurrence
         if occurrence is None or any(run.occurrence == occurrence for run in turn.state.runs):
@@ -452,7 +486,11 @@ class Channel:
         outcome = end.outcome if isinstance(end, Finish) else "succeeded"
         reason = end.reason if isinstance(end, Finish) else ""
         ended = OccurrenceEnded(
-            occurrence=occurrence, outcome=outcome, text=end.result, reason=reason
+            occurrence=occurrence,
+            outcome=outcome,
+            text=end.result,
+            reason=reason,
+            budget=refusal.shortage.budget if refusal is not None else None,
         )
         await job_tools.conclude(turn, ended)
 

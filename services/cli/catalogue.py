@@ -217,6 +217,13 @@ COMMANDS: Final = (
         text="Exits with 1 when something is not as it should be, with 3 when nothing runs.",
     ),
     Command(
+        "budgets",
+        "what is left of each budget",
+        "budgets:budgets",
+        text="Budgets are made in the configuration, as [budgets.NAME]; without any, nothing is "
+        "limited. Exits with 1 when one is used up.",
+    ),
+    Command(
         "doctor",
         "look for what would keep Penstock from working here",
         "doctor:doctor",

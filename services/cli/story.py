@@ -43,6 +43,7 @@ from schemas.channel import (
     WorkerRequested,
 )
 from schemas.run import (
+    CallRefused,
     ContextTrimmed,
     InputReceived,
     ModelCalled,
@@ -65,6 +66,7 @@ from schemas.schedule import (
     OccurrenceFired,
 )
 from services.cli.gist import gist, shown
+from services.runtime.budgets.wording import told
 from services.runtime.event_log import Recorded
 
 Kind: TypeAlias = Literal[
@@ -287,6 +289,8 @@ class Story:
                 self._note(recorded, run_id, text)
             case ContextTrimmed(dropped=dropped):
                 self._note(recorded, run_id, f"{dropped} entries are no longer shown to the model")
+            case CallRefused(shortage=shortage):
+                self._note(recorded, run_id, told(shortage))
             case RunWaiting():
                 self._state(run_id, "waiting")
             case RunEnded(outcome=outcome, reason=reason):

@@ -14,6 +14,8 @@ from services.runtime.secret import Secret
 
 HttpUrl: TypeAlias = Annotated[str, Meta(pattern="^https?://")]
 ModelName: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+/\S+$")]
+Dollars: TypeAlias = Annotated[float, Meta(ge=0)]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Origin: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^/*\s]+$")]
 KINDS: Final = ("turn", "branch", "worker")
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -541,6 +543,14 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
             description="Tokens of the model's context window. What current models have at least.",
         ),
     ] = 128_000
+    unpriced: Annotated[
+        Literal["refuse", "free"],
+        Meta(
+            description="What becomes of calls, under a budget in dollars, of a model whose price "
+            "is not known: refused, or counted as costing nothing. Refused, because a limit that "
+            "some calls pass by is none. `offline/` and `ollama/` cost nothing anyway.",
+        ),
+    ] = "refuse"
     api_base: Annotated[
         str | None,
         Meta(
@@ -851,6 +861,45 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class BudgetSettings(Struct, frozen=True, kw_only=True):
+    """A budget; the table's name is its name, `[a-z0-9_-]`, at most 64 characters.
+
+    What a model call may use at most is reserved before it is made, in any number of processes, so
+    none of the limits is ever exceeded; at least one has to be set. Days and months begin in
+    `cortex.time_zone`. All processes need the same budgets; a change holds from their next start.
+    """
+
+    per: Annotated[
+        Literal["day", "month"],
+        Meta(description="How long it lasts before it begins anew. A month is what is billed."),
+    ] = "month"
+    usd: Annotated[
+        Dollars | None,
+        Meta(
+            description="US dollars that model calls may cost, by the provider's list price. "
+            "None: no limit in money.",
+        ),
+    ] = None
+    tokens: Annotated[
+        Count | None,
+        Meta(description="Tokens of requests and answers together. None: no limit."),
+    ] = None
+    calls: Annotated[
+        Count | None, Meta(description="Model calls that are answered. None: no limit.")
+    ] = None
+    agent: Annotated[
+        str | None,
+        Meta(description="The agent that it is for. None: all agents of the tenant together."),
+    ] = None
+    job: Annotated[
+        str | None,
+        Meta(description="The job of `agent` that it is for. None: all that the agent does."),
+    ] = None
+    tenant: Annotated[
+        str | None, Meta(description="The tenant that it is for. None: the one of this file.")
+    ] = None
+
+
 class CortexSettings(Struct, frozen=True, kw_only=True):
     """The cortex: what an agent has in mind between conversations, and who looks after runs.
 
@@ -1056,6 +1105,7 @@ class Config(Struct, frozen=True, kw_only=True):
     telemetry: TelemetrySettings = TelemetrySettings()
     postgres: PostgresSettings = PostgresSettings()
     agents: dict[str, AgentSettings] = field(default_factory=lambda: {"main": AgentSettings()})
+    budgets: dict[str, BudgetSettings] = field(default_factory=dict)
 
 
 def conflicts(config: Config) -> Iterator[str]:
@@ -1086,8 +1136,21 @@ def conflicts(config: Config) -> Iterator[str]:
         yield f"host is {config.host}, which others can reach: set api.token"
     if not days.is_zone(config.cortex.time_zone):
         yield f"cortex.time_zone: no time zone {config.cortex.time_zone!r} is known here"
+    yield from _budget_conflicts(config)
     if config.log.replicas > 1 and config.nats_url is None:
         yield f"log.replicas is {config.log.replicas}: the embedded server is one; set nats_url"
+
+
+def _budget_conflicts(config: Config) -> Iterator[str]:
+    for name, budget in config.budgets.items():
+        if budget.usd is None and budget.tokens is None and budget.calls is None:
+            yield f"budgets.{name} limits nothing: set usd, tokens or calls"
+        if budget.job is not None and budget.agent is None:
+            yield f"budgets.{name}.job: say which agent's, with budgets.{name}.agent"
+        ours = budget.tenant in {None, config.tenant}
+        if ours and budget.agent is not None and budget.agent not in config.agents:
+            known = ", ".join(config.agents)
+            yield f"budgets.{name}.agent: there is no agent {budget.agent!r}; there are: {known}"
 
 
 def _at(config: Config, path: str) -> float:

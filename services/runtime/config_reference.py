@@ -48,9 +48,12 @@ instructions = "You look after the release of our product."
 ```
 """
 
-AGENTS_NOTE: Final = (
-    "The agents that a file lists are the agents there are; without any, there is `main`."
-)
+NOTES: Final[dict[tuple[str, ...], str]] = {
+    ("agents",): "The agents that a file lists are the agents there are; without any, there is "
+    "`main`.",
+    ("budgets",): "Without any, nothing is reserved, and nothing is limited: "
+    "[budgets](budgets.md).",
+}
 
 
 def reference() -> str:
@@ -62,8 +65,8 @@ def reference() -> str:
 def _section(path: tuple[str, ...], rows: list[Setting]) -> str:
     title = f"[{'.'.join(path)}]".replace("*", "ID") if path else "Top level"
     lines = [f"## {title}", "", inspect.getdoc(rows[0].section) or ""]
-    if path[:1] == ("agents",):
-        lines += ["", AGENTS_NOTE]
+    if note := NOTES.get(path[:1]):
+        lines += ["", note]
     lines += ["", "| key | default | allowed | meaning |", "|---|---|---|---|"]
     for setting in rows:
         cells = (

@@ -799,6 +799,12 @@ def calls_for_turn(state: Conversation, *, max_retriggers: int) -> bool:
     return state.retriggers < max_retriggers
 
 
+def last_said(state: Conversation) -> Content:
+    """Return what the agent itself said last, as far as the history goes; empty for nothing."""
+    said = (entry.text for entry in reversed(state.entries) if entry.role == "assistant")
+    return next(said, "")
+
+
 def preview(content: Content) -> str:
     """Return the beginning of a task for the status block, on one line."""
     text = "a long text" if isinstance(content, BodyRef) else content

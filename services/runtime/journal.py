@@ -12,7 +12,7 @@ from schemas.envelope import Envelope
 from schemas.run import InputReceived, ModelReturned, RunEvent, RunResumed, RunStarted, ToolCall
 from services.errors import Conflict, Fenced, LogFull, LogUnavailable
 from services.runtime.bodies import BodyStore
-from services.runtime.event_log import EventLog, Recorded
+from services.runtime.event_log import Append, EventLog, Recorded
 from services.runtime.run_state import RunState, evolve
 from services.runtime.writer import Writer
 
@@ -137,8 +137,19 @@ class Journal:
         if self.state.attempt >= attempt or self.state.ended is not None:
             raise Fenced(f"{self.state.run_id} is owned by {self.state.owner}")
 
-    async def append(self, event: RunEvent, *, id: EventId | None = None) -> Envelope:  # noqa: A002
+    async def append(
+        self,
+        event: RunEvent,
+        *,
+        id: EventId | None = None,  # noqa: A002 - the envelope's word
+        beside: Append | None = None,
+    ) -> Envelope:
         """Append a step, waiting out an absent log.
+
+        Args:
+            event: The step.
+            id: Its id; None for a new one.
+            beside: What is stored on another stream if the step is, and only then.
 
         Raises:
             Fenced: the run has another owner or an end; nothing was stored.
@@ -147,7 +158,7 @@ class Journal:
         deadline = self._writer.clock.monotonic() + PATIENCE_S
         while True:
             try:
-                seq = await self.log.append_if(self.subject, self.state.seq, envelope)
+                seq = await self._store(envelope, beside)
             except Conflict:
                 await self.absorb()
                 if self._has(event):
@@ -160,6 +171,12 @@ class Journal:
             else:
                 await self._fold(Recorded(seq, self.subject, envelope, event, b""))
                 return envelope
+
+    async def _store(self, envelope: Envelope, beside: Append | None) -> int:
+        if beside is None:
+            return await self.log.append_if(self.subject, self.state.seq, envelope)
+        step = Append(self.subject, envelope, self.state.seq)
+        return await self.log.append_batch([beside, step])
 
     async def try_append(self, event: RunEvent) -> bool:
         """Append an end or a wait, unless something came that it was not decided on.

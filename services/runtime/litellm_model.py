@@ -87,6 +87,11 @@ class LiteLLMModel:
             latency_ms=round((perf_counter() - started) * 1_000),
         )
 
+    async def most_usd(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        """Return dollars that a call may cost at most; None when the price is not known."""
+        litellm = self._litellm or await self.warm()
+        return self._prices.most(litellm, model, input_tokens, output_tokens)
+
     def _to(self, way: Route) -> Json:
         """Return LiteLLM's arguments that say where, and switch off what we do better."""
         where: Json = {"model": way.model, "timeout": self._access.total_s}

@@ -1,11 +1,32 @@
 """What a call consumed and cost, from the provider's count and LiteLLM's price list."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from schemas.run import Usage
 
-FREE = "ollama/"  # runs on one's own machine
+FREE: Final = ("ollama/", "offline/")  # run on one's own machine
+
+PriceOf: TypeAlias = Callable[[str, int, int], Awaitable[float | None]]
+"""Dollars of a model's call with so many tokens in and out; None where nobody knows."""
+
+
+class ChainPrices:
+    """What a call may cost at most, whichever model of the chain of fallbacks answers it."""
+
+    def __init__(self, price: PriceOf, fallbacks: Sequence[str]) -> None:
+        self._price = price
+        self._fallbacks = fallbacks
+
+    async def most(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        """Return US dollars; None where the price of one of them is not known."""
+        costs = [
+            0.0 if one.startswith(FREE) else await self._price(one, input_tokens, output_tokens)
+            for one in dict.fromkeys([model, *self._fallbacks])
+        ]
+        known = [cost for cost in costs if cost is not None]
+        return max(known) if len(known) == len(costs) else None
 
 
 class PriceList:
@@ -27,6 +48,17 @@ class PriceList:
         written = getattr(counted, "cache_creation_input_tokens", None) or 0
         cost = self._cost(litellm, model, usage, written)
         return Usage(input=usage.input, output=usage.output, cached=usage.cached, cost_usd=cost)
+
+    def most(
+        self, litellm: ModuleType, model: str, input_tokens: int, output_tokens: int
+    ) -> float | None:
+        """Return dollars that a call may cost at most; None when the price is not known.
+
+        Putting a prompt into a provider's cache may cost more than having it read.
+        """
+        usage = Usage(input=input_tokens, output=output_tokens)
+        costs = [self._cost(litellm, model, usage, written) for written in (0, input_tokens)]
+        return max((cost for cost in costs if cost is not None), default=None)
 
     def _cost(self, litellm: ModuleType, model: str, usage: Usage, written: int) -> float | None:
         """Return dollars; None when the price is not known. `written`: tokens put into a cache."""

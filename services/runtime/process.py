@@ -13,10 +13,12 @@ import structlog
 from services.runtime import agents, ids
 from services.runtime.agents import Agent, Agents
 from services.runtime.bodies import CachedBodies
+from services.runtime.budgets.budget import Budget
+from services.runtime.budgets.spending import Spending
 from services.runtime.cancelling import end
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import Config, GuardThresholds
-from services.runtime.conversations import Conversations
+from services.runtime.conversations import Conversations, Snapshots
 from services.runtime.database import Pool, connect
 from services.runtime.embedded.servers import Urls
 from services.runtime.embedding import Embedder
@@ -31,8 +33,9 @@ from services.runtime.litellm_model import LiteLLMModel
 from services.runtime.loop_guard import Thresholds
 from services.runtime.model_access import Access
 from services.runtime.model_choice import OFFLINE_MODEL, Choice, detect
+from services.runtime.model_prices import ChainPrices
 from services.runtime.offline import OfflineModel
-from services.runtime.router import RetryPolicy, Router
+from services.runtime.router import MAX_FALLBACKS, RetryPolicy, Router
 from services.runtime.run_loop import Equipment
 from services.runtime.sandbox import Available, Limits, Sandbox, Unavailable, probe
 from services.runtime.sandbox.workspace import Workspace
@@ -66,6 +69,8 @@ class Process:
     """The model that is used where an agent names none, and why."""
     sandbox: Available | Unavailable
     stopping: asyncio.Event
+    budgets: Spending | None = None
+    """None where there is no budget."""
     owner: str = field(default_factory=lambda: ids.owner("process"))
     _sandboxes: dict[tuple[str, str], Sandbox] = field(default_factory=dict)
 
@@ -195,6 +200,7 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
         following = asyncio.create_task(cooldowns.follow(replicas=replicas))
         stack.push_async_callback(end, following)
         router = Router(providers, OfflineModel(), policy=policy, clock=clock, cooldowns=cooldowns)
+        budgets = spending(config, Writer(event_log, clock, "budgets"), providers, snapshots)
         if choice.model != OFFLINE_MODEL:
             warming = asyncio.create_task(providers.warm())
             stack.callback(warming.cancel)
@@ -220,12 +226,44 @@ async def opened(config: Config, urls: Urls, *, actor: str = "penstock") -> Asyn
                 step_s=config.worker.inactivity_timeout_s,
                 max_output_tokens=config.models.max_output_tokens,
                 context_window_tokens=config.models.context_window_tokens,
+                budgets=budgets,
             ),
             choice=choice,
             sandbox=await probe(),
             stopping=stopping,
+            budgets=budgets,
             owner=owner,
         )
+
+
+def spending(
+    config: Config, writer: Writer, providers: LiteLLMModel, snapshots: Snapshots
+) -> Spending | None:
+    """Return where the configuration's budgets are; None where it has none."""
+    if not config.budgets:
+        return None
+    budgets = [
+        Budget(
+            name,
+            one.tenant or config.tenant,
+            one.per,
+            agent=one.agent,
+            job=one.job,
+            usd=one.usd,
+            tokens=one.tokens,
+            calls=one.calls,
+        )
+        for name, one in config.budgets.items()
+    ]
+    fallbacks = config.models.fallbacks[:MAX_FALLBACKS]
+    return Spending(
+        writer,
+        budgets,
+        ChainPrices(providers.most_usd, fallbacks),
+        zone=config.cortex.time_zone,
+        unpriced_is_free=config.models.unpriced == "free",
+        snapshots=snapshots,
+    )
 
 
 def embedder(config: Config, clock: Clock) -> Embedder:

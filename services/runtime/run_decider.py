@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from schemas.base import Content, Outcome, RunKind
 from schemas.run import ModelFailed, ToolCall
+from services.runtime.budgets.wording import told
 from services.runtime.loop_guard import Thresholds, judge
 from services.runtime.run_state import RunState
 
@@ -102,7 +103,9 @@ class Wait:
 Next: TypeAlias = CallModel | RunTool | RefuseTool | Nudge | CutContext | Finish | Wait
 
 
-def decide(state: RunState, profile: Profile, *, now: int) -> Next:
+def decide(  # noqa: PLR0911 - a case for everything that can be next
+    state: RunState, profile: Profile, *, now: int
+) -> Next:
     """Return the next step of a run that has not ended.
 
     Args:
@@ -119,6 +122,8 @@ def decide(state: RunState, profile: Profile, *, now: int) -> Next:
         return ended
     if state.failure is not None and state.failures:
         return _after_failure(state, state.failure, profile)
+    if state.refusal is not None:
+        return Finish("blocked", state.last_text or state.status, told(state.refusal.shortage))
     if state.answers >= profile.max_calls:
         limit = f"the limit of {profile.max_calls} model calls was reached"
         return Finish("partial", state.last_text or state.status, limit)

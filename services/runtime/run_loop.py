@@ -14,6 +14,7 @@ import structlog
 
 from schemas.base import BodyRef, EventId, RunId
 from schemas.run import (
+    CallRefused,
     ContextTrimmed,
     ModelCalled,
     ModelFailed,
@@ -24,6 +25,7 @@ from schemas.run import (
     ToolCalled,
     ToolReturned,
 )
+from schemas.spend import Shortage
 from services.errors import (
     ContextOverflow,
     Fenced,
@@ -37,6 +39,7 @@ from services.errors import (
 )
 from services.runtime import prompts
 from services.runtime.bodies import BodyStore, content, text_of
+from services.runtime.budgets.spending import Ask, Reservation, Reserving
 from services.runtime.cancelling import end
 from services.runtime.chronicle import CHARS_PER_TOKEN
 from services.runtime.clock import Clock
@@ -70,6 +73,7 @@ RECORDED_CALLS_BYTES: Final = 24_576  # tool calls above this go to the object s
 AT_MOST: Final = 0.85  # of the window; leaves room for the answer
 BETWEEN_SEGMENTS: Final = 0.70
 FEWEST: Final = 5  # messages, the system prompt included, that are never cut
+FRAMING_TOKENS: Final = 1_000  # what providers put around a request with tools, at most
 INTERRUPTED: Final = (
     "Interrupted: the process that ran this stopped before it had a result. The outcome is "
     "unknown: it may have happened, in part or not at all. Look before you act again."
@@ -104,6 +108,8 @@ class Equipment:
     """Longest single step without an event: the wall clock by inactivity."""
     max_output_tokens: int = 8_192
     context_window_tokens: int = 128_000
+    budgets: Reserving | None = None
+    """Where model calls are reserved; None where there is no budget."""
     kept: set[str] = field(default_factory=set)
     """Hashes of prompts that this process knows to be in the object store."""
 
@@ -188,8 +194,13 @@ class RunLoop(Generic[S]):
             case CutContext():
                 await self._cut_context()
 
-    async def _append(self, event: RunEvent) -> None:
-        await self._journal.append(event)
+    async def _append(self, event: RunEvent, reservation: Reservation | None = None) -> None:
+        """Append a step; with what came of a model call, its reservation is settled."""
+        beside = None
+        if reservation is not None:
+            usage = event.usage if isinstance(event, ModelReturned) else None
+            beside = reservation.settled(usage)
+        await self._journal.append(event, beside=beside)
 
     # -- being watched -----------------------------------------------------------------------
 
@@ -245,6 +256,19 @@ class RunLoop(Generic[S]):
         if something_left and self._is_too_large(request, step):
             await self._cut_context()
             return
+        body = msgspec.json.encode(request)
+        reservation = await self._reserve(step, request, body)
+        if isinstance(reservation, Shortage):
+            await self._append(
+                CallRefused(
+                    run_id=self.run_id,
+                    step=step,
+                    model=request.model,
+                    shortage=reservation,
+                    context=context.at if self._journal.state.context is None else None,
+                )
+            )
+            return
         state = self._journal.state
         called = ModelCalled(
             run_id=self.run_id,
@@ -252,7 +276,7 @@ class RunLoop(Generic[S]):
             model=request.model,
             prompt=await self._kept(context.system),
             tools=await self._kept(self._tools_text),
-            request=prompts.digest(msgspec.json.encode(request)),
+            request=prompts.digest(body),
             context=context.at if state.context is None else None,
             note=await content(self._with.bodies, note) if state.note is None else "",
         )
@@ -261,21 +285,21 @@ class RunLoop(Generic[S]):
         try:
             answer = await self._with.model.complete(request, first.listener)
         except ContextOverflow as error:
-            await self._failed(step, "overflow", error)
+            await self._failed(step, "overflow", error, reservation)
             return
         except ModelRefused as error:
-            await self._failed(step, "refused", error)
+            await self._failed(step, "refused", error, reservation)
             return
         except ModelUnavailable as error:
-            await self._failed(step, "unavailable", error)
+            await self._failed(step, "unavailable", error, reservation)
             return
         calls = tuple(
             ToolCall(id=f"s{step}c{index}", name=clean(call.name), arguments=clean(call.arguments))
             for index, call in enumerate(answer.tool_calls)
         )
-        body = None
+        large = None
         if len(msgspec.json.encode(calls)) > RECORDED_CALLS_BYTES:
-            body = await self._with.bodies.put(
+            large = await self._with.bodies.put(
                 msgspec.json.encode(calls), media_type="application/json"
             )
         await self._append(
@@ -284,14 +308,30 @@ class RunLoop(Generic[S]):
                 step=step,
                 model=answer.model,
                 text=await content(self._with.bodies, clean(answer.text)),
-                tool_calls=() if body else calls,
-                tool_calls_body=body,
+                tool_calls=() if large else calls,
+                tool_calls_body=large,
                 usage=answer.usage,
                 finish=answer.finish,
                 latency_ms=answer.latency_ms,
                 first_chunk_ms=first.after_ms,
-            )
+            ),
+            reservation,
         )
+
+    async def _reserve(
+        self, step: int, request: ModelRequest, body: bytes
+    ) -> Reservation | Shortage | None:
+        """Reserve what the call may use at most; a token of a request has at least one byte."""
+        if self._with.budgets is None:
+            return None
+        ask = Ask(
+            run_id=self.run_id,
+            step=step,
+            model=request.model,
+            input_tokens=len(body) + FRAMING_TOKENS,
+            output_tokens=request.max_output_tokens,
+        )
+        return await self._with.budgets.reserve(self._journal.subject, ask)
 
     def _is_too_large(self, request: ModelRequest, step: int) -> bool:
         """Tell whether the context should be cut before it is sent.
@@ -306,10 +346,17 @@ class RunLoop(Generic[S]):
         share = BETWEEN_SEGMENTS if between else AT_MOST
         return _estimated_tokens(request) > share * self._with.context_window_tokens
 
-    async def _failed(self, step: int, reason: Any, error: Exception) -> None:  # noqa: ANN401
+    async def _failed(
+        self,
+        step: int,
+        reason: Any,  # noqa: ANN401 - the event's word
+        error: Exception,
+        reservation: Reservation | None,
+    ) -> None:
         log.warning("model.failed", run=self.run_id, reason=reason, detail=str(error))
         await self._append(
-            ModelFailed(run_id=self.run_id, step=step, reason=reason, detail=str(error)[:1_000])
+            ModelFailed(run_id=self.run_id, step=step, reason=reason, detail=str(error)[:1_000]),
+            reservation,
         )
 
     async def _base(self) -> Context:

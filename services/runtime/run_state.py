@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from schemas.base import Content, EventId, Outcome, RunId, Sha256
 from schemas.catalogue import AnyEvent
 from schemas.run import (
+    CallRefused,
     ContextTrimmed,
     InputReceived,
     ModelCalled,
@@ -99,6 +100,8 @@ class RunState:
     failures: int = 0
     """Model calls that failed since one last succeeded."""
     failure: ModelFailed | None = None
+    refusal: CallRefused | None = None
+    """The model call that no budget had room for: the last thing that a run does."""
     trims: int = 0
     """Times that the context was cut because of overflow since a call last succeeded."""
     status: str = ""
@@ -169,6 +172,8 @@ def evolve(  # noqa: C901, PLR0911, PLR0912 - a case for every event
             )
         case ModelFailed():
             return _unqueue(state, calling=False, failures=state.failures + 1, failure=event)
+        case CallRefused(context=context):
+            return replace(state, refusal=event, context=state.context or context)
         case ToolCalled(call_id=call_id):
             return replace(state, begun=state.begun | {call_id})
         case ToolReturned():

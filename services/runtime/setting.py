@@ -6,10 +6,16 @@ from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin
 
 import msgspec
 
-from services.runtime.config import AgentSettings, Config
+from services.runtime.config import AgentSettings, BudgetSettings, Config
 from services.runtime.secret import Secret
 
 PREFIX: Final = "PENSTOCK_"
+
+NAMED: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "agents": AgentSettings,
+    "budgets": BudgetSettings,
+}
+"""Sections of which there may be many, each with a name of its own."""
 
 KeyPath: TypeAlias = tuple[str, ...]
 
@@ -19,7 +25,7 @@ class Setting:
     """One value that can be configured."""
 
     path: KeyPath
-    """Keys from the top of the file; `*` stands for the id of an agent."""
+    """Keys from the top of the file; `*` stands for the name of an agent or a budget."""
     annotation: Any
     """The field's type: an `Annotated` form whose `Meta` carries limits and description."""
     default: object
@@ -59,15 +65,15 @@ def _walk(struct: msgspec.Struct, prefix: KeyPath) -> Iterator[Setting]:
         default = getattr(struct, entry.name)
         if isinstance(default, msgspec.Struct):
             yield from _walk(default, path)
-        elif path == ("agents",):
-            yield from _walk(AgentSettings(), (*path, "*"))
+        elif path in {(section,) for section in NAMED}:
+            yield from _walk(NAMED[entry.name](), (*path, "*"))
         else:
             yield Setting(path, entry.type, default, type(struct))
 
 
 def pattern(path: KeyPath) -> KeyPath:
     """Return the key of `SETTINGS` that `path` would be an instance of."""
-    return ("agents", "*", *path[2:]) if path[0] == "agents" and len(path) > 1 else path
+    return (path[0], "*", *path[2:]) if path[0] in NAMED and len(path) > 1 else path
 
 
 SETTINGS: Final[Mapping[KeyPath, Setting]] = {s.path: s for s in _walk(Config(), ())}

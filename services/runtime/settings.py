@@ -18,14 +18,14 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from services.errors import InvalidConfiguration
-from services.runtime.config import AgentSettings, Config, conflicts
+from services.runtime.config import Config, conflicts
 from services.runtime.secret import Secret
-from services.runtime.setting import PREFIX, SETTINGS, KeyPath, pattern
+from services.runtime.setting import NAMED, PREFIX, SETTINGS, KeyPath, pattern
 from services.runtime.telemetry import environment
 
 CONFIG_VARIABLE: Final = "PENSTOCK_CONFIG"
 FILE_NAME: Final = "penstock.toml"
-AGENT_ID: Final = re.compile(r"[a-z0-9_-]{1,64}")  # a token of a subject
+NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")  # of an agent, a token of a subject; of a budget
 WELL_KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "ANTHROPIC_API_KEY": ("models", "anthropic_api_key"),
     "OPENAI_API_KEY": ("models", "openai_api_key"),
@@ -77,10 +77,10 @@ class _Sources:
         nearest = _nearest(unknown, (setting.key for setting in SETTINGS.values()))
         self.problems.append(f"{unknown} ({given.origin}): unknown{nearest}")
 
-    def agents(self) -> list[str]:
-        """Return the ids of all agents that were given, in that order."""
+    def named(self, section: str) -> list[str]:
+        """Return the names of all agents or budgets that were given, in that order."""
         return list(
-            dict.fromkeys(path[1] for path in self.given if path[0] == "agents" and path[1:])
+            dict.fromkeys(path[1] for path in self.given if path[0] == section and path[1:])
         )
 
 
@@ -196,17 +196,18 @@ def _fill(default: S, prefix: KeyPath, sources: _Sources) -> S:
         value = getattr(default, entry.name)
         if isinstance(value, msgspec.Struct):
             changes[entry.name] = _fill(value, path, sources)
-        elif path == ("agents",) and (ids := sources.agents()):
-            changes[entry.name] = {id_: _agent(id_, sources) for id_ in ids}
+        elif not prefix and entry.name in NAMED:
+            if names := sources.named(entry.name):
+                changes[entry.name] = {name: _named(entry.name, name, sources) for name in names}
         elif given := sources.given.get(path):
             changes[entry.name] = _convert(path, given, value, sources)
     return msgspec.structs.replace(default, **changes)
 
 
-def _agent(agent: str, sources: _Sources) -> AgentSettings:
-    if not AGENT_ID.fullmatch(agent):
-        sources.problems.append(f"agents.{agent}: an id has 1 to 64 of a-z, 0-9, _ and -")
-    return _fill(AgentSettings(), ("agents", agent), sources)
+def _named(section: str, name: str, sources: _Sources) -> msgspec.Struct:
+    if not NAME.fullmatch(name):
+        sources.problems.append(f"{section}.{name}: an id has 1 to 64 of a-z, 0-9, _ and -")
+    return _fill(NAMED[section](), (section, name), sources)
 
 
 def _convert(path: KeyPath, given: _Given, default: object, sources: _Sources) -> object:

@@ -27,6 +27,7 @@ from schemas.channel import (
 )
 from schemas.dead import DeliveryParked, DeliveryRetried
 from schemas.run import (
+    CallRefused,
     ModelCalled,
     ModelFailed,
     ModelReturned,
@@ -38,10 +39,13 @@ from schemas.run import (
 )
 from schemas.schedule import OccurrenceFired
 from schemas.subjects import parse
+from services.runtime.budgets.wording import told
 from services.runtime.event_log import Recorded
 from services.runtime.jobs.why import span
 
-Standing: TypeAlias = Literal["answered", "silent", "failed", "parked", "working", "waiting"]
+Standing: TypeAlias = Literal[
+    "answered", "refused", "silent", "failed", "parked", "working", "waiting"
+]
 ROOTS: Final = (MessageReceived, OccurrenceFired, ConversationForked)
 """What can be asked about; of a fork, what it shares and still had to be answered."""
 SERVICES: Final = {"turn": "channel", "branch": "branch", "worker": "worker"}
@@ -212,7 +216,7 @@ class _Chain:
             steps.append(self._step(started, "channel", what, took))
         return steps
 
-    def _working(self) -> list[Step]:  # noqa: C901 - a case for every event
+    def _working(self) -> list[Step]:  # noqa: C901, PLR0912 - a case for every event
         """Return the steps of the turns and runs."""
         mine = {*self._turns, *self._runs}
         begun: dict[tuple[str, str], Recorded] = {}
@@ -236,6 +240,8 @@ class _Chain:
                 case ModelFailed(step=step, detail=detail):
                     what = f"the model failed: {detail}"
                     steps += self._ends(begun, (run_id, f"model {step}"), recorded, service, what)
+                case CallRefused(shortage=shortage):
+                    steps.append(self._step(recorded, service, told(shortage)))
                 case ToolCalled(call_id=call_id):
                     begun[run_id, call_id] = recorded
                 case ToolReturned(call_id=call_id, name=name, status=status):
@@ -308,6 +314,9 @@ class _Chain:
         failed = self._failure()
         if failed is not None:
             return "failed", f"its turn was given up: {failed}"
+        refused = self._refusal()
+        if refused is not None:
+            return "refused", f"no model was asked about it: {refused}"
         if replied is not None:
             took = replied.envelope.at - root.envelope.at
             return "answered", f"it was answered after {span(took)}"
@@ -342,6 +351,19 @@ class _Chain:
                 it.event.reason
                 for it in self._events
                 if isinstance(it.event, TurnFailed) and it.event.turn_id == self._turns[-1]
+            ),
+            None,
+        )
+
+    def _refusal(self) -> str | None:
+        """Return the budget that had no room for the last of its turns, or None."""
+        if not self._turns:
+            return None
+        return next(
+            (
+                told(it.event.shortage)
+                for it in self._events
+                if isinstance(it.event, CallRefused) and it.event.run_id == self._turns[-1]
             ),
             None,
         )

@@ -12,7 +12,9 @@ from services.scheduler.service import Scheduler
 def build(process: Process) -> Mapping[str, Loop]:
     """Return the loops of this service."""
     writer = process.writer("scheduler")
-    scheduler = Scheduler(writer, process.snapshots, process.config.scheduler, process.stopping)
+    scheduler = Scheduler(
+        writer, process.snapshots, process.config.scheduler, process.stopping, process.budgets
+    )
     deliveries = Deliveries(writer, process.bodies, process.agents, process.stopping)
     retries = Retries("scheduler", {DURABLE: deliveries.handle}, writer, process.stopping)
     return {

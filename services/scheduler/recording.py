@@ -9,8 +9,11 @@ import structlog
 
 from schemas.channel import CancelRequested
 from schemas.schedule import OccurrenceEnded
+from schemas.subjects import parse
 from services.errors import Conflict, Transient
 from services.runtime import ids
+from services.runtime.budgets.spending import Spending
+from services.runtime.budgets.wording import told
 from services.runtime.event_log import Append, Recorded
 from services.runtime.jobs.decider import Down, Record, Step, TimeOut, Wait, decide
 from services.runtime.jobs.job import Job, evolve
@@ -41,6 +44,8 @@ class Recording:
     slots: asyncio.Semaphore
     down: Down
     """When schedulers were away."""
+    budgets: Spending | None = None
+    """Where budgets are; None where there is none."""
 
     async def settle(self, subjects: Sequence[str]) -> None:
         """Bring jobs up to date."""
@@ -127,7 +132,8 @@ class Recording:
         job = self.board.job(subject)
         now = self.writer.clock.now()
         records: list[Recorded] = []
-        step = decide(job, now=now, down=self.down)
+        short = self._used_up(subject, now)
+        step = decide(job, now=now, down=self.down, used_up=short)
         while isinstance(step, Record) and len(records) < most:
             stops = isinstance(step.event, CancelRequested)
             trace = begun_by(step.cause) if stops else None  # the occurrence's, else its own
@@ -135,8 +141,17 @@ class Recording:
             recorded = Recorded(job.seq + 1, subject, envelope, step.event, b"")
             records.append(recorded)
             job = evolve(job, recorded)
-            step = decide(job, now=now, down=self.down)
+            step = decide(job, now=now, down=self.down, used_up=short)
         return records, step
+
+    def _used_up(self, subject: str, now: int) -> str | None:
+        """Return the budget that has no room for a run of a job, in words, or None."""
+        if self.budgets is None:
+            return None
+        place = parse(subject)
+        agent, job = place.agent or "", place.conversation or ""
+        shortage = self.budgets.used_up(place.tenant, agent, job, at=now)
+        return None if shortage is None else told(shortage)
 
     async def _append(self, decided: dict[str, list[Recorded]]) -> None:
         """Append the records of jobs, all or none, and fold them.

@@ -10,6 +10,8 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from services.errors import Transient
+from services.runtime.budgets.spending import Spending
 from services.runtime.cancelling import end
 from services.runtime.closing import closing
 from services.runtime.config import SchedulerSettings
@@ -34,8 +36,10 @@ class Scheduler:
         marks: Snapshots,
         settings: SchedulerSettings,
         stopping: asyncio.Event,
+        budgets: Spending | None = None,
     ) -> None:
         self.board = Board()
+        self._budgets = budgets
         self._writer = writer
         self._marks = marks
         self._settings = settings
@@ -84,9 +88,18 @@ class Scheduler:
         self._seen_at = now
         due = list(self.board.pop_due(now))
         if due:
-            recording = Recording(self.board, self._writer, self._slots, self._down)
+            await self._look_at_budgets()
+            recording = Recording(self.board, self._writer, self._slots, self._down, self._budgets)
             await recording.settle(due)
             self._seen_at = self._writer.clock.now()  # waiting for the log is not being away
+
+    async def _look_at_budgets(self) -> None:
+        """Read what was spent; where that cannot be had now, what was read last has to do."""
+        if self._budgets is None:
+            return
+        for tenant in self._budgets.tenants:
+            with suppress(Transient):
+                await self._budgets.newest(tenant)
 
     async def mark(self) -> None:
         """Say every so often that a scheduler runs, once we know when one last did."""

@@ -47,6 +47,19 @@ class EventLogContract:
         part = log.read(subject, after=seqs[1], until=seqs[3], fresh=True)
         assert await texts(part) == ["2", "3"]
 
+    async def test_a_refused_batch_may_be_tried_again_with_the_same_ids(self, log):
+        watched, other = a_subject(), a_subject()
+        await log.append(watched, message("came first"))
+        beside, step = message("beside"), message("step")
+        with pytest.raises(Conflict):
+            await log.append_batch([Append(other, beside), Append(watched, step, 0)])
+        assert await texts(log.read(other, fresh=True)) == []
+        last = await log.last(watched, fresh=True)
+        seq = await log.append_batch([Append(other, beside), Append(watched, step, last.seq)])
+        assert (await log.last(watched, fresh=True)).seq == seq
+        assert await texts(log.read(other, fresh=True)) == ["beside"]
+        assert await texts(log.read(watched, fresh=True)) == ["came first", "step"]
+
     async def test_a_read_that_may_be_stale_gives_the_beginning_and_soon_everything(self, log):
         subject = a_subject()
         whole = [str(n) for n in range(5)]

@@ -435,6 +435,7 @@ async def test_the_documentation_is_valid_and_whole(portal):
         "post /api/v1/agents/{agent}/forks",
         "get /api/v1/agents/{agent}/diff",
         "get /api/v1/status",
+        "get /api/v1/budgets",
         "post /api/v1/session",
         "get /api/v1/dead",
         "post /api/v1/dead/{ref}/retry",

@@ -185,6 +185,14 @@ async def test_a_price_is_known_by_the_models_name(model):
     )
 
 
+async def test_what_a_call_may_cost_at_most_is_known_before_it_is_made(model):
+    most = await model.most_usd("openai/gpt-4o", 1_000, 100)
+    assert most == pytest.approx(1_000 * 2.5e-6 + 100 * 1e-5)
+    dear = await model.most_usd("anthropic/claude-sonnet-4-5", 1_000, 100)
+    assert dear == pytest.approx(1_000 * 3.75e-6 + 100 * 1.5e-5), "the price of filling a cache"
+    assert await model.most_usd("openai/nobody-knows", 1_000, 100) is None
+
+
 async def test_ollama_is_asked_without_a_key_and_costs_nothing(server, model):
     answer = await model.complete(request("ollama/qwen3:8b"))
     assert (answer.model, answer.usage.cost_usd) == ("ollama/qwen3:8b", 0.0)

@@ -18,6 +18,7 @@ from schemas.channel import (
 )
 from schemas.run import ModelFailed, ModelReturned, RunEnded, ToolReturned
 from schemas.subjects import matches, matching
+from services.runtime.budgets.budget import Budget
 from services.runtime.event_log import Delivery
 from tests.support.builders import CONVERSATION
 from tests.support.replicas import Deliveries, Hook, Killed, Point, Replica, Shared
@@ -35,6 +36,7 @@ class Scenario:
 
     brain: Brain
     plot: Plot
+    budgets: tuple[Budget, ...] = ()
 
 
 def saying(*texts: str) -> Plot:
@@ -50,7 +52,7 @@ def saying(*texts: str) -> Plot:
 
 async def tell(scenario: Scenario, place: Path, hook: Hook | None = None) -> Shared:
     """Tell the story once, to its end."""
-    shared = Shared(scenario.brain, place=place)
+    shared = Shared(scenario.brain, place=place, budgets=scenario.budgets)
     await shared.define()
     if hook is not None:
         shared.hook = hook

@@ -25,6 +25,8 @@ from services.compactor.service import Compactor
 from services.cortex.synthesis import TYPES as SYNTHESES, Syntheses, SynthesisParts
 from services.runtime.agents import Agents, config_subject
 from services.runtime.briefings import Briefings
+from services.runtime.budgets.budget import Budget
+from services.runtime.budgets.spending import Spending
 from services.runtime.config import ChannelSettings, PersistenceSettings
 from services.runtime.consumer import settle
 from services.runtime.conversation import EVERYTHING
@@ -89,6 +91,16 @@ class FakeSnapshots:
 
 
 @dataclass
+class FakePrices:
+    """Every call costs at most so much."""
+
+    usd: float | None = 0.1
+
+    async def most(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        return self.usd
+
+
+@dataclass
 class FakeSandbox:
     """Remembers commands instead of running them; files are real."""
 
@@ -117,6 +129,7 @@ class Shared:
         settings: ChannelSettings | None = None,
         persistence: PersistenceSettings | None = None,
         limits: decider.Limits | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> None:
         self.log = log or FakeLog()
         self.bodies = FakeBodies()
@@ -129,6 +142,8 @@ class Shared:
         self.persistence = persistence or PersistenceSettings()
         keep = self.settings.history_entries
         self.limits = limits or decider.Limits(window_tokens=128_000, keep=keep)
+        self.budgets = budgets
+        self.prices = FakePrices()
         self.hook: Hook = nothing
         self.points: list[Point] = []
         """Everything that was reached, by whomever."""
@@ -170,6 +185,7 @@ class Replica:
             live=shared.live,
             clock=shared.clock,
             stopping=asyncio.Event(),
+            budgets=self._spending(),
         )
         self.stopping = equipment.stopping
         agents = Agents(self.log, shared.clock)
@@ -235,6 +251,13 @@ class Replica:
         self.results = Results(
             Writer(self.log, shared.clock, "scheduler"), shared.bodies, agents, self.stopping
         )
+
+    def _spending(self) -> Spending | None:
+        shared = self.shared
+        if not shared.budgets:
+            return None
+        writer = Writer(self.log, shared.clock, "budgets")
+        return Spending(writer, shared.budgets, shared.prices)
 
     async def reach(self, point: Point) -> None:
         """Come to a point, and perhaps not further."""

@@ -1,6 +1,7 @@
 """Schedulers that come and go, with clocks that disagree, over one log."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from schemas.base import AgentId
@@ -9,6 +10,8 @@ from schemas.schedule import OccurrenceEnded, OccurrenceFired, OccurrenceMissed,
 from schemas.subjects import Subject
 from services.errors import LogUnavailable
 from services.runtime.agents import Agents, config_subject
+from services.runtime.budgets.budget import Budget
+from services.runtime.budgets.spending import Spending
 from services.runtime.config import SchedulerSettings
 from services.runtime.conversations import Conversations
 from services.runtime.jobs.desk import By, Jobs
@@ -20,7 +23,7 @@ from tests.support.builders import SECOND
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_log import FakeBodies, FakeLog
 from tests.support.jobs import JOB, utc
-from tests.support.replicas import FakeSnapshots
+from tests.support.replicas import FakePrices, FakeSnapshots
 
 RECORDS = (OccurrenceFired, OccurrenceSkipped, OccurrenceMissed)
 BEGIN = utc("2026-01-01")
@@ -54,6 +57,7 @@ class World:
     heard: dict[str, int] = field(default_factory=dict)
     """Up to where each has followed the log."""
     ended_up_to: int = 0
+    budgets: Sequence[Budget] = ()
 
     def jobs(self, off_s: float = 0.0) -> Jobs:
         writer = Writer(self.log, SkewedClock(self.clock, off_s), "person:ana")
@@ -71,7 +75,8 @@ class World:
     async def start(self, name: str, off_s: float = 0.0, log: object = None) -> None:
         """Start a scheduler, on a log of its own way where one is given."""
         writer = Writer(log or self.log, SkewedClock(self.clock, off_s), name)
-        scheduler = Scheduler(writer, self.marks, SchedulerSettings(), asyncio.Event())
+        budgets = Spending(writer, self.budgets, FakePrices()) if self.budgets else None
+        scheduler = Scheduler(writer, self.marks, SchedulerSettings(), asyncio.Event(), budgets)
         await scheduler.load()
         self.running[name], self.heard[name] = scheduler, scheduler.board.position
 

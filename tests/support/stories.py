@@ -71,6 +71,7 @@ from schemas.memory import (
 )
 from schemas.people import PersonLinked, PersonUnlinked
 from schemas.run import (
+    CallRefused,
     ContextTrimmed,
     InputReceived,
     ModelCalled,
@@ -101,6 +102,7 @@ from schemas.schedule import (
     Schedule,
     Target,
 )
+from schemas.spend import Shortage, SpendReserved, SpendSettled
 from schemas.subjects import Subject
 from schemas.tasks import (
     TaskApproved,
@@ -142,6 +144,7 @@ class Story:
     def __init__(self, seed: int = 0) -> None:
         self.random = Random(seed)  # noqa: S311 - not for secrets
         self.forking = Random(seed)  # noqa: S311 - apart, so that it changes little else
+        self.budgets = Random(seed)  # noqa: S311 - likewise
         self.stored: list[tuple[str, bytes]] = []
         self.ids = 0
         self.conversations = [
@@ -628,7 +631,8 @@ class Job:
                 self.add(OccurrenceMissed(due_at=self.due, reason="not_running"))
             case 5:
                 skipped = OccurrenceSkipped(due_at=self.due, reason="overlap", because=self.open)
-                self.add(skipped)
+                used_up = OccurrenceSkipped(due_at=self.due, reason="budget", detail="used up")
+                self.add(used_up if self.story.budgets.random() < 0.5 else skipped)
             case _ if self.open is None:
                 manual = self.random.random() < 0.2
                 self.open = self.add(OccurrenceFired(due_at=self.due, manual=manual))
@@ -659,7 +663,10 @@ class Job:
         self.open = None
         outcome = self.random.choice(("succeeded", "failed", "timed_out", "partial"))
         text = self.story.text()
-        ended = OccurrenceEnded(occurrence=occurrence, outcome=outcome, text=text, reason="why")
+        budget = self.story.budgets.choice((None, "team"))
+        ended = OccurrenceEnded(
+            occurrence=occurrence, outcome=outcome, text=text, reason="why", budget=budget
+        )
         cause = self.add(ended)
         target = Target(adapter="portal", conversation="general")
         if self.random.random() < 0.3:
@@ -724,6 +731,8 @@ class Run:
                 self.model_step += 1
                 step = self.model_step
                 hashes = {"prompt": SHA, "tools": SHA, "request": SHA}
+                if self.story.budgets.random() < 0.1:
+                    self._spend(step)
                 self.add(ModelCalled(run_id=run_id, step=step, model="offline/rules", **hashes))
                 if self.random.random() < 0.1:
                     self.add(ModelFailed(run_id=run_id, step=step, reason="unavailable"))
@@ -763,6 +772,40 @@ class Run:
             case _:
                 noted = Noted(run_id=run_id, kind="nudge", text="go on")
                 self.add(self.random.choice((noted, ContextTrimmed(run_id=run_id, dropped=3))))
+
+    def _spend(self, step: int) -> None:
+        """Refuse a model call for a budget, or reserve it; perhaps settle it."""
+        chance = self.story.budgets
+        if chance.random() < 0.2:
+            shortage = Shortage(
+                budget="team",
+                unit="calls",
+                per="day",
+                limit=9,
+                spent=9,
+                held=0,
+                needs=1,
+                until=START,
+            )
+            refused = CallRefused(run_id=self.run_id, step=step, model="m/1", shortage=shortage)
+            self.add(refused)
+            return
+        subject = Subject(self.subject.tenant, entity="spend", id="2023-11")
+        id_ = EventId(f"spend-{self.run_id}-{step}")
+        reserved = SpendReserved(
+            reservation=id_,
+            run_id=self.run_id,
+            step=step,
+            model="m/1",
+            agent=self.subject.agent,
+            day="2023-11-14",
+            tokens=9,
+            usd=0.1,
+            job=chance.choice((None, "digest")),
+        )
+        self.story.add(subject, reserved)
+        if chance.random() < 0.8:
+            self.story.add(subject, SpendSettled(reservation=id_, usd=0.05, tokens=5, calls=1))
 
     def _recalled(self) -> tuple[MemoryId, ...]:
         known = [id_ for _, id_ in self.story.memories[-3:]]

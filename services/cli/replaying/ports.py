@@ -10,7 +10,8 @@ import msgspec
 
 from schemas.base import RunId
 from schemas.cortex import BriefingWritten
-from schemas.run import ModelFailed, ModelReturned, RunResumed, ToolCall, ToolReturned
+from schemas.run import CallRefused, ModelFailed, ModelReturned, RunResumed, ToolCall, ToolReturned
+from schemas.spend import Shortage
 from services.cli.replaying.past import AttemptOver, Past
 from services.cli.replaying.recording import Recording
 from services.errors import ContextOverflow, ModelRefused, ModelUnavailable
@@ -18,6 +19,7 @@ from services.runtime import ids
 from services.runtime.agents import Agent, Agents, config_subject
 from services.runtime.bodies import text_of
 from services.runtime.briefings import Briefings, subject_of
+from services.runtime.budgets.spending import Ask
 from services.runtime.event_log import EventLog, Recorded
 from services.runtime.model import ModelAnswer, ModelRequest, OnDelta
 from services.runtime.tool import Tool, ToolOutput
@@ -106,6 +108,13 @@ class RecordedRun:
             if isinstance(event, ModelFailed):
                 raise _FAILURES[event.reason](event.detail)
         raise AttemptOver("the recording has no answer")
+
+    async def reserve(self, subject: str, ask: Ask) -> Shortage | None:
+        """Return the budget that had no room for a call then, or None."""
+        following = next(self._past.coming(subject), None)
+        if following is not None and isinstance(following.event, CallRefused):
+            return following.event.shortage if following.event.run_id == ask.run_id else None
+        return None
 
     async def _answer(self, answer: ModelReturned) -> ModelAnswer:
         calls = answer.tool_calls

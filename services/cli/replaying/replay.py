@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.base import EventId, RunId
 from schemas.channel import TurnResumed, TurnStarted
-from schemas.run import ModelCalled, RunResumed, RunStarted
+from schemas.run import CallRefused, ModelCalled, RunResumed, RunStarted
 from schemas.subjects import Subject, parse
 from services.branch import loops as branch
 from services.channel import loops as channel
@@ -205,7 +205,11 @@ class Replay:
 
     def _show_context(self, claim: Recorded, called: Recorded | None) -> None:
         """Show what arrived while the turn waited for people to come to a pause."""
-        if called is None or called.seq < claim.seq or not isinstance(called.event, ModelCalled):
+        if (
+            called is None
+            or called.seq < claim.seq
+            or not isinstance(called.event, ModelCalled | CallRefused)
+        ):
             return
         context = self._recording.by_id.get(called.event.context or EventId(""))
         if context is not None and context.seq > claim.seq:
@@ -289,17 +293,20 @@ class Replay:
             tool_output_bytes=config.worker.tool_output_bytes,
             max_output_tokens=config.models.max_output_tokens,
             context_window_tokens=config.models.context_window_tokens,
+            budgets=script.run,
             kept=self._kept,
         )
 
 
 def _first_call(run: Run) -> Recorded | None:
-    return next((each for each in run.steps if isinstance(each.event, ModelCalled)), None)
+    return next(
+        (each for each in run.steps if isinstance(each.event, ModelCalled | CallRefused)), None
+    )
 
 
 def _model(run: Run) -> str:
     """Return the model that is asked where the agent names none: which it was, was chosen then."""
     for recorded in run.steps:
-        if isinstance(recorded.event, RunStarted | ModelCalled):
+        if isinstance(recorded.event, RunStarted | ModelCalled | CallRefused):
             return recorded.event.model
     return OFFLINE_MODEL

@@ -3,8 +3,7 @@
 Consumes:  the fold of a job's stream
 Emits:     occurrence_fired, occurrence_skipped or occurrence_missed, one for each time due and in
            order; cancel_requested and then the end of a run that takes too long
-Never:     awaits, reads a clock, mints an id. There are no budgets or quotas yet, so neither is
-           ever a reason.
+Never:     awaits, reads a clock, mints an id
 """
 
 from dataclasses import dataclass
@@ -64,13 +63,14 @@ class Wait:
 Step: TypeAlias = Record | TimeOut | Wait
 
 
-def decide(job: Job, *, now: int, down: Down = Down()) -> Step:
+def decide(job: Job, *, now: int, down: Down = Down(), used_up: str | None = None) -> Step:
     """Return the next step of a job.
 
     Args:
         job: The fold of its stream.
         now: UTC microseconds.
         down: When schedulers were away.
+        used_up: Which budget has no room for a run now, in words; None where there is room.
     """
     if job.now is None:
         return Wait(None)
@@ -90,9 +90,18 @@ def decide(job: Job, *, now: int, down: Down = Down()) -> Step:
         first = upcoming[0]
         acts_at = _acts_at(job, first)
         if acts_at <= now:
-            return _due(job, first, upcoming[1:], now, down)
+            return _budgeted(_due(job, first, upcoming[1:], now, down), used_up)
         wakes.append(acts_at)
     return Wait(min(wakes, default=None))
+
+
+def _budgeted(record: Record, used_up: str | None) -> Record:
+    """Let no run begin that no budget has room for; why else there is none comes first."""
+    fired = record.event
+    if used_up is None or not isinstance(fired, OccurrenceFired):
+        return record
+    skipped = OccurrenceSkipped(due_at=fired.due_at, reason="budget", detail=used_up)
+    return Record(skipped, record.cause)
 
 
 def _limit(definition: JobDefined, it: Open, now: int) -> int | Record | TimeOut:

@@ -20,7 +20,7 @@ from schemas.schedule import (
     ScheduleEvent,
     Target,
 )
-from schemas.subjects import Subject
+from schemas.subjects import JOB, Subject
 from services.errors import Conflict, Rejected
 from services.runtime.agents import Agents
 from services.runtime.bodies import BodyStore, content
@@ -32,7 +32,7 @@ from services.runtime.jobs.request import JobRequest, define, named
 from services.runtime.text import clean
 from services.runtime.writer import Writer
 
-ADAPTER = "cron"  # conversations of jobs; a token of subjects: never change
+ADAPTER = JOB
 
 
 class UnknownJob(Rejected):

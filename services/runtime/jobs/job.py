@@ -149,6 +149,10 @@ def _ended(job: Job, recorded: Recorded, event: OccurrenceEnded) -> Job:
     if ended is None:
         return job
     job = replace(job, open=tuple(it for it in job.open if it is not ended))
+    if event.budget is not None:
+        return replace(
+            job, retry=None
+        )  # it says nothing of the job, and more tries would be in vain
     if event.outcome not in FAILURES:
         return replace(job, failures=0, retry=None)
     at = recorded.envelope.at

@@ -38,6 +38,7 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fa
     outcome: Outcome | None = "succeeded"
     """None while it runs, and where it did not."""
     end_reason: str | None = None
+    """Of a skipped one: the budget that is used up."""
     refused: str | None = None
     actor: str = ""
     manual: bool = False
@@ -108,6 +109,7 @@ def _happened(
         actor=envelope.actor,
         state="fired" if fired else "missed" if missed else "skipped",
         outcome=None,
+        end_reason=event.detail or None if isinstance(event, OccurrenceSkipped) else None,
         manual=event.manual if isinstance(event, OccurrenceFired) else False,
         attempt=event.attempt if isinstance(event, OccurrenceFired) else 1,
         stands_for=event.stands_for if isinstance(event, OccurrenceFired) else None,

@@ -1,7 +1,7 @@
 """Why a job ran when it did, and why it did not when it should have. Pure.
 
 Joins what the definition events say should have happened with what is recorded, and names the
-cause of every difference. There are no budgets or quotas yet, so neither is ever a cause.
+cause of every difference.
 """
 
 from collections.abc import Iterator, Sequence
@@ -132,6 +132,8 @@ class _Reasons:
             verdict: Verdict = "paused" if it.reason == "paused" else "deleted"
             why = self._held(segment) if segment else f"the job was {it.reason} before it began"
             return verdict, why, it.because
+        if it.reason == "budget":
+            return "skipped", it.end_reason or "a budget is used up", None
         other = self._rows.get(it.because) if it.because else None
         if it.reason == "breaker":
             return "skipped", "held back by the circuit breaker after failures in a row", it.because

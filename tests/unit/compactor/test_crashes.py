@@ -21,9 +21,9 @@ LIMITS = Limits(window_tokens=128_000, keep=KEEP, rollup_at=3, rollup_of=2)
 def cramped(monkeypatch):
     """Let every conversation be short of room."""
 
-    def shared(brain, *, place):
+    def shared(brain, **more):
         settings = ChannelSettings(history_entries=KEEP)
-        return Shared(brain, place=place, settings=settings, limits=LIMITS)
+        return Shared(brain, settings=settings, limits=LIMITS, **more)
 
     monkeypatch.setattr(crashes, "Shared", shared)
 

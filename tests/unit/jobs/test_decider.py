@@ -60,8 +60,8 @@ def missed(minute, **fields):
     return OccurrenceMissed(due_at=NINE + minute * MINUTE, reason="not_running", **fields)
 
 
-def ended(occurrence="e2", outcome="succeeded"):
-    return OccurrenceEnded(occurrence=EventId(occurrence), outcome=outcome)
+def ended(occurrence="e2", outcome="succeeded", **fields):
+    return OccurrenceEnded(occurrence=EventId(occurrence), outcome=outcome, **fields)
 
 
 def turn(occurrence="e2"):
@@ -314,3 +314,27 @@ def test_an_edit_moves_the_result_of_a_run_that_has_begun_nowhere_else():
     found = step(60, *told, at(2, minutely(deliver_to=there)))
     assert isinstance(found, TimeOut)
     assert found.deliver_to == here
+
+
+# -- budgets ----------------------------------------------------------------------------------
+
+
+def with_used_up(minutes, *events):
+    return decide(job(*events), now=NINE + round(minutes * MINUTE), used_up="budget x is used up")
+
+
+def test_a_time_whose_budget_is_used_up_is_skipped_and_says_which():
+    found = with_used_up(1, minutely()).event
+    assert (found.reason, found.detail) == ("budget", "budget x is used up")
+
+
+def test_why_else_there_is_no_run_comes_first():
+    assert with_used_up(2, minutely(), fired(1)).event.reason == "overlap"
+
+
+def test_a_run_that_a_budget_ended_is_no_failure_of_the_jobs():
+    definition = minutely(retries=2, retry_delay_s=1.0, breaker_failures=1)
+    told = (definition, at(1, fired(1)), at(1.1, ended(outcome="blocked", budget="x")))
+    found = job(*told)
+    assert (found.failures, found.retry) == (0, None)
+    assert event(2, *told) == fired(2)

@@ -7,7 +7,9 @@ import pytest
 
 from schemas.base import EventId, RunId
 from schemas.run import ModelReturned
+from schemas.spend import SpendSettled
 from services.errors import Fenced, LogFull, LogUnavailable
+from services.runtime.event_log import Append
 from services.runtime.journal import PATIENCE_S, RETRY_S, Journal
 from services.runtime.writer import Writer
 from tests.support.builders import (
@@ -25,6 +27,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.fake_log import FakeBodies, FakeLog
 
 SUBJECT = "evt.acme.atlas.portal.general.worker.r1"
+SPEND = "evt.acme._._._.spend.2023-11"
 HOLDER = EventId("e1")
 
 
@@ -326,3 +329,22 @@ async def test_a_step_may_be_given_its_id(bench):
     owner = await bench.owned()
     assert (await owner.append(noted(), id=EventId("mine"))).id == "mine"
     assert bench.log.events[-1].envelope.id == "mine"
+
+
+async def test_what_is_stored_beside_a_step_is_stored_with_it_and_once(bench):
+    journal = await bench.owned()
+    other = bench.journal("outside")
+    await other.load()
+    await other.from_outside(input_received(), cause=HOLDER)  # so the first try is refused
+    settled = bench.writer.seal(SpendSettled(reservation=EventId("r1")))
+    await journal.append(noted(), beside=Append(SPEND, settled))
+    assert bench.types == ["run_started", "input_received", "spend_settled", "noted"]
+
+
+async def test_nothing_is_stored_beside_a_step_of_an_owner_who_is_fenced(bench):
+    journal = await bench.owned()
+    await bench.taken_over()
+    settled = bench.writer.seal(SpendSettled(reservation=EventId("r1")))
+    with pytest.raises(Fenced):
+        await journal.append(noted(), beside=Append(SPEND, settled))
+    assert "spend_settled" not in bench.types

@@ -7,7 +7,7 @@ import pytest
 
 from services.errors import InvalidConfiguration
 from services.runtime import config_reference
-from services.runtime.config import AgentSettings, Config
+from services.runtime.config import AgentSettings, BudgetSettings, Config
 from services.runtime.secret import Secret
 from services.runtime.setting import SETTINGS
 from services.runtime.settings import Finding, check, find, load
@@ -268,3 +268,31 @@ def test_origins_are_schemes_with_hosts():
     origins = "https://chat.example,http://localhost:5173,tauri://localhost"
     config = load(environ={"PENSTOCK_API_ALLOWED_ORIGINS": origins})
     assert config.api.allowed_origins == tuple(origins.split(","))
+
+
+def test_without_a_table_there_is_no_budget():
+    assert load(environ={}).budgets == {}
+
+
+def test_budgets_are_tables_of_their_own(written):
+    config = load(written("[budgets.team]\nusd = 5\n[budgets.a]\nper = 'day'\ncalls = 3\n"), {})
+    assert config.budgets == {
+        "team": BudgetSettings(usd=5),
+        "a": BudgetSettings(per="day", calls=3),
+    }
+
+
+def test_every_problem_of_budgets_is_reported_at_once(written):
+    path = written(
+        "[budgets.empty]\n[budgets.none]\nper = 'month'\n"
+        "[budgets.job]\ncalls = 1\njob = 'x'\n"
+        "[budgets.who]\ncalls = 1\nagent = 'nobody'\n"
+        "[budgets.'Not A Name']\nusd = -1\n[budgets.typo]\nuds = 1\n"
+    )
+    found = "\n".join(problems(path, {}))
+    assert "budgets.none limits nothing: set usd, tokens or calls" in found
+    assert "budgets.job.job: say which agent's, with budgets.job.agent" in found
+    assert "budgets.who.agent: there is no agent 'nobody'; there are: main" in found
+    assert "budgets.Not A Name: an id has" in found
+    assert "budgets.Not A Name.usd" in found
+    assert "budgets.typo.uds" in found

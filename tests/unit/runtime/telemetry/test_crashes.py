@@ -14,6 +14,7 @@ from services.runtime.telemetry.context import ROOTS, trace_of
 from tests.support.crashes import Scenario, at_every_point, at_pairs_of_points, saying, tell
 from tests.support.traced import check
 from tests.unit.channel import test_jobs as jobs
+from tests.unit.channel.test_budgets import BLOCKED
 from tests.unit.channel.test_crashes import DELEGATE, REACT_AND_TALK, TWICE
 from tests.unit.cli.test_replay import forked
 from tests.unit.worker.test_crashes import BUILD, FOLLOW_UP
@@ -38,6 +39,7 @@ def whole(told):
         pytest.param(BUILD, id="a worker"),
         pytest.param(FOLLOW_UP, id="an interactive worker"),
         pytest.param(jobs.DELEGATES, id="a run of a job with a branch"),
+        pytest.param(BLOCKED, id="a branch that no budget has room for"),
     ],
 )
 async def test_a_crash_at_any_point_leaves_whole_traces(scenario, tmp_path):
