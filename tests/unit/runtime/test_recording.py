@@ -7,9 +7,9 @@ DEEP = b"[" * 20_000 + b"]" * 20_000  # fits into an event
 
 
 def event(data, *, id_=b"e1"):
-    return (
-        b'{"id":"%b","type":"message_received","v":1,"at":1,"actor":"portal","data":%b}'
-        % (id_, data)
+    return b'{"id":"%b","type":"message_received","v":1,"at":1,"actor":"portal","data":%b}' % (
+        id_,
+        data,
     )
 
 
