@@ -20,10 +20,10 @@ def path(tmp_path):
 
 
 def body(text="hello"):
-    said = '{"message_id":"m1","author":{"id":"portal:ana","name":"Ana"},"text":"%s"}' % text
-    return (
-        '{"id":"e1","type":"message_received","at":1,"actor":"portal","data":%s}' % said
-    ).encode()
+    author = {"id": "portal:ana", "name": "Ana"}
+    data = {"message_id": "m1", "author": author, "text": text}
+    event = {"id": "e1", "type": "message_received", "at": 1, "actor": "portal", "data": data}
+    return msgspec.json.encode(event)
 
 
 def line(event):
