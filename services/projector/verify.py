@@ -192,7 +192,8 @@ async def _check_same(pool: Pool, last: Recorded) -> None:
     if any(_fault(last, copy) for copy in copies):
         raise CannotRestore(
             f"event {last.seq} of the log is another than the archive has there: the log was begun "
-            "anew. Stop all services, delete the stream EVENTS, and try again"
+            "anew. Stop all services, `penstock export` what it has, delete the stream EVENTS, "
+            "repair it, and import that"
         )
 
 
