@@ -39,8 +39,11 @@ class FakeLog:
         for append in appends:
             if self.before_append is not None:
                 self.before_append(append.subject)
-        if appends[-1].envelope.id in self._ids:
+        known = [append for append in appends if append.envelope.id in self._ids]
+        if len(known) == len(appends):
             return self._ids[appends[-1].envelope.id]
+        if known:
+            raise Conflict(known[0].subject, expected=0, actual=self._last_seq(known[0].subject))
         for append in appends:
             found = self._last_seq(append.subject)
             if append.expected not in {None, found}:

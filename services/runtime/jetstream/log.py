@@ -126,7 +126,9 @@ class JetStreamLog:
         except JetStreamRefused as refused:
             if refused.error.err_code not in MOVED | {ALREADY_IN_BATCH}:
                 raise
-        return await self._look(_behind(appends))
+        last = await self._look(_behind(appends))
+        await self._look(appends[0])  # or it was stored without those before it, by somebody else
+        return last
 
     async def _send_batch(self, appends: Sequence[Append]) -> Msg:
         subject = appends[-1].subject
