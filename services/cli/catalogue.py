@@ -272,8 +272,14 @@ COMMANDS: Final = (
         "drive today's code on what was recorded, and find where it decides otherwise",
         "replay:replay",
         (
-            Argument(("id",), "a turn, branch or worker", repeat="?", metavar="TURN|RUN"),
-            switch("--all", help="every turn, branch and worker"),
+            Argument(
+                ("id",),
+                "a turn, branch, worker, compaction or synthesis; of a day, a briefing or an "
+                "emergency checkpoint the id of its event",
+                repeat="?",
+                metavar="TURN|RUN",
+            ),
+            switch("--all", help="everything that can be; says what cannot"),
             flag("--since", help="begun since then: 2h, or 2026-01-31T08:00", metavar="T"),
             flag("--file", help="an export, instead of the log", type=Path, metavar="FILE"),
             switch(
