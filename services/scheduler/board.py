@@ -40,6 +40,11 @@ class Board:
         self.position = max(self.position, recorded.seq)
         self._jobs[recorded.subject] = evolve(self.job(recorded.subject), recorded)
 
+    def forget(self, subject: str) -> None:
+        """Know nothing of a job any more."""
+        self._jobs.pop(subject, None)
+        self.set(subject, None)
+
     def plan(self, subject: str, *, now: int) -> None:
         """Work out when to look at a job, from how it stands.
 

@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from schemas.schedule import JobDefined
 from services.runtime.cancelling import end
 from services.runtime.closing import closing
 from services.runtime.config import SchedulerSettings
@@ -18,7 +19,7 @@ from services.runtime.event_log import Recorded
 from services.runtime.jobs.decider import Down
 from services.runtime.writer import Writer
 from services.scheduler.board import PATTERN, Board
-from services.scheduler.recording import Recording
+from services.scheduler.recording import Recording, restand
 
 ALIVE: Final = "scheduler.alive"  # key of the mark that a scheduler runs: never rename
 LOOK_S: Final = 1.0  # longest sleep: a clock that is set forward is noticed this soon
@@ -101,6 +102,8 @@ class Scheduler:
 
     async def _follow(self) -> None:
         async for recorded in self._writer.log.tail(PATTERN, after=self.board.position):
+            if isinstance(recorded.event, JobDefined):  # perhaps in the place of an erased one
+                await restand(self.board, self._writer.log, recorded.subject)
             self.take(recorded)
 
     def take(self, recorded: Recorded) -> None:
