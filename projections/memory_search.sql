@@ -208,6 +208,8 @@ BEGIN
         END IF;
     END IF;
 
+    -- From here on all is found by keys, whatever is asked: planning it anew would take as long.
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     RETURN QUERY
     WITH :direct,
     seeds AS MATERIALIZED (

@@ -471,7 +471,7 @@ COMMANDS: Final = (
         'A line is {"memories": [{"id", "text", "at", "person"}], "queries": [{"text", "relevant": '
         "[ids]}]}. Prints recall@k, mean reciprocal rank and latency for hybrid, vector-only and "
         "text-only recall. It uses tables of its own and removes them, and needs nothing to run.",
-        ("penstock memory eval docs/retrieval-set.jsonl --k 10",),
+        ("penstock memory eval tests/data/retrieval/held-out.jsonl --k 10",),
     ),
     Command(
         "memory forget",

@@ -20,6 +20,7 @@ NAMES = (
     "rebuild",
     "talk",
     "recall",
+    "memory",
     "ingest",
     "replay",
     "transfer",

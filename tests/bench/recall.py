@@ -17,7 +17,7 @@ from services.projector.service import Projector
 from services.runtime.cancelling import end
 from services.runtime.clock import SystemClock
 from services.runtime.config import EmbeddingSettings
-from services.runtime.database import Pool, connect, migrate, reading
+from services.runtime.database import Pool, connect, migrate, reading, session
 from services.runtime.embedded.nats import EmbeddedNats
 from services.runtime.embedded.postgres import EmbeddedPostgres
 from services.runtime.embedding import Embedder
@@ -54,6 +54,8 @@ async def run() -> list[Figure]:
         await migrate(pool, VECTOR_MIGRATIONS)
         crowd = Crowd(SIZES)
         await make(server.url, crowd)
+        async with session(pool) as conn:  # as the server itself does a minute after so much came
+            await conn.execute("VACUUM (ANALYZE)")
         figures = [
             *await _recall(pool, crowd, "large"),
             *await _recall(pool, crowd, "small3"),

@@ -13,6 +13,7 @@ from services.runtime.cancelling import end
 from services.runtime.event_log import Append
 from services.runtime.jetstream import connection as module
 from services.runtime.jetstream.connection import Connection
+from services.runtime.jetstream.consumers import lags
 from services.runtime.jetstream.log import STREAM, JetStreamLog, _Consumption
 from services.runtime.jetstream.pulling import Puller
 from tests.contracts.event_log import a_subject, message, texts
@@ -173,3 +174,49 @@ async def test_a_bug_beside_a_tail_restarts_it(log, monkeypatch):
         async for recorded in log.tail(subject):
             assert recorded.event.text == "one"
             break
+
+
+async def test_a_bug_in_whoever_takes_messages_does_not_deafen_the_others(connection, log):
+    subject = a_subject().replace("evt.", "live.", 1)
+    taken = []
+
+    def take(message):
+        taken.append(message.data)
+        if len(taken) == 1:
+            raise ZeroDivisionError
+
+    subscription = await connection.client.listen(subject, take)
+    for number in (b"1", b"2"):
+        await connection.publish(subject, number)
+    await log.append(a_subject(), message())  # its answer comes behind them
+    assert taken == [b"1", b"2"]
+    await subscription.unsubscribe()
+    await connection.publish(subject, b"3")
+    await log.append(a_subject(), message())
+    assert taken == [b"1", b"2"]
+
+
+async def test_what_nobody_wants_is_acknowledged_also_when_the_server_was_away(
+    own_nats, connection, log
+):
+    """The answer that was to go out together with others is lost with the connection."""
+    subject = a_subject()
+    handled = []
+
+    async def handle(delivery):
+        handled.append(delivery.recorded.seq)
+
+    consuming = asyncio.create_task(log.consume("picky", [subject], handle, types={"nothing"}))
+    await log.append(subject, message())
+    await log.append(subject, message())
+    await kill(own_nats)
+    await own_nats.start()
+
+    async def nothing_is_left():
+        with suppress(LogUnavailable):
+            return (await lags(connection, STREAM)).get("picky") == 0
+        return False
+
+    await until(nothing_is_left, timeout_s=40)
+    assert handled == []
+    await end(consuming)

@@ -104,12 +104,7 @@ class Connection:
             with suppress(Exception):
                 await client.close()
             raise LogUnavailable(f"cannot connect to NATS: {_reason(error)}") from error
-        await client.subscribe(
-            f"{connection._inbox}.*",
-            cb=connection._on_reply,
-            pending_msgs_limit=-1,
-            pending_bytes_limit=-1,
-        )
+        await client.listen(f"{connection._inbox}.*", connection._on_reply)
         return connection
 
     async def close(self) -> None:
@@ -135,7 +130,7 @@ class Connection:
         """Let go of a reply subject."""
         self._replies.pop(inbox.rpartition(".")[2], None)
 
-    async def _on_reply(self, message: Msg) -> None:
+    def _on_reply(self, message: Msg) -> None:
         handler = self._replies.get(message.subject.rpartition(".")[2])
         if handler is not None:
             handler(message)
@@ -149,13 +144,28 @@ class Connection:
             NoAnswer: none came in time.
             LogUnavailable: nobody is there to answer.
         """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Msg | None] = loop.create_future()
+
+        def on_answer(message: Msg | None) -> None:
+            if not answer.done():
+                answer.set_result(message)
+
+        inbox = self.inbox(on_answer)
+        timer = loop.call_later(REQUEST_TIMEOUT_S, on_answer, None)
         try:
-            return await self.client.request(
-                subject, body, timeout=REQUEST_TIMEOUT_S, headers=headers
-            )
-        except (NatsError, OSError, TimeoutError) as error:
-            family = NoAnswer if isinstance(error, TimeoutError) else LogUnavailable
-            raise family(f"{subject}: {_reason(error)}") from error
+            await self.client.send(Message(subject, body, headers or {}, inbox))
+            message = await answer
+        except (NatsError, OSError) as error:
+            raise LogUnavailable(f"{subject}: {_reason(error)}") from error
+        finally:
+            timer.cancel()
+            self.forget(inbox)
+        if message is None:
+            raise NoAnswer(f"{subject}: {_reason(TimeoutError())}")
+        if _unheard(message):
+            raise LogUnavailable(f"{subject}: {_reason(NoRespondersError())}")
+        return message
 
     async def request_whole(
         self, subject: str, messages: Callable[[str], Sequence[Message]]
@@ -177,7 +187,7 @@ class Connection:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 answer = await answers.get()
                 while not answer.data:
-                    if headers_of(answer).get("Status") == "503":
+                    if _unheard(answer):
                         raise NoRespondersError
                     answer = await answers.get()
                 return answer
@@ -251,7 +261,7 @@ class Connection:
             LogUnavailable: the outage lasts and the buffer is full.
         """
         try:
-            await self.client.publish(subject, body, reply=reply, headers=headers or None)
+            await self.client.send(Message(subject, body, headers, reply))
         except (NatsError, OSError) as error:
             raise LogUnavailable(f"{subject}: {error!r}") from error
 
@@ -285,6 +295,11 @@ def check(subject: str, message: Msg) -> None:
 def is_full(code: int, description: str) -> bool:
     """Tell whether JetStream refuses for want of space."""
     return code in FULL or "no space left on device" in description
+
+
+def _unheard(message: Msg) -> bool:
+    """Tell whether the server says that nobody listens where the request went."""
+    return not message.data and headers_of(message).get("Status") == "503"
 
 
 def headers_of(message: Msg) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from services.errors import LogUnavailable
 from services.runtime import ids
 from services.runtime.cancelling import end
 from services.runtime.jetstream.connection import Connection, headers_of
+from services.runtime.jetstream.wire import Message
 
 EXPIRES_S: Final = 30  # a request that found nothing is made again
 HEARTBEAT_S: Final = 3  # the server says that it is alive; three missed mean it is not
@@ -90,12 +91,8 @@ class Puller:
     async def run(self) -> None:
         """Pull until cancelled."""
         loop = asyncio.get_running_loop()
-        subscription = await self._connection.client.subscribe(
-            f"{self._inbox}.*",
-            cb=self._on_message,
-            pending_msgs_limit=-1,
-            pending_bytes_limit=-1,
-        )
+        client = self._connection.client
+        subscription = await client.listen(f"{self._inbox}.*", self._on_message)
         watch = asyncio.create_task(self._watch_reconnects())
         try:
             while True:
@@ -128,16 +125,15 @@ class Puller:
         except LogUnavailable:
             self._open = None
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
         if message.reply.startswith("$JS.ACK."):
             self._remaining -= 1
             if self._remaining <= 0:
                 self._end()
             if self._skip is not None and self._skip(message):
-                with suppress(LogUnavailable):  # then it comes again
-                    await self._connection.publish(message.reply, b"+ACK")
-                return
+                self._connection.client.send_late(Message(message.reply, b"+ACK", {}))
+                return  # where the answer is lost it comes again
             self._taken += 1
             self.messages.put_nowait(message)
             return

@@ -24,7 +24,7 @@ class Recording(Client):
 @given(st.binary(max_size=20), st.dictionaries(st.sampled_from(["A", "Nats-Msg-Id"]), ANYTHING))
 async def test_a_message_is_written_as_nats_py_writes_it(body, headers):
     client = Recording()
-    await client._send_publish("evt.t.a", "inbox", body, len(body), headers)
+    await client._send_publish("evt.t.a", "inbox", body, len(body), headers or None)
     assert encode(Message("evt.t.a", body, headers, "inbox")) == client.written
 
 
