@@ -8,8 +8,9 @@ from projections.registry import PROJECTIONS
 from schemas.cortex import BriefingWritten, DaySummarised, KnowledgeSynthesised, SynthesisRequested
 from schemas.memory import MemoryForgotten
 from schemas.subjects import Subject
+from services.cli.commands import replay as replay_command
 from services.cli.replaying.around import AroundThen
-from services.cli.replaying.recording import Recording
+from services.cli.replaying.recording import Recording, of_log
 from services.cli.replaying.replay import Replay
 from services.cli.replaying.runs import not_compared, runs_of
 from services.cortex import knowledge, layers, rollup
@@ -111,6 +112,17 @@ async def test_a_briefing_of_a_read_model_that_was_a_little_behind_is_decided_ag
     assert "scarlet" not in stand.briefing()
     (run,) = await replayed(stand, "briefing")
     assert (run.divergence, run.steps) == (None, 1)
+
+
+@pytest.mark.parametrize("kind", [DaySummarised, BriefingWritten, SynthesisRequested])
+async def test_each_is_replayed_alone_with_all_that_it_was_made_of(stand, kind):
+    last = [each for each in stand.log.events if isinstance(each.event, kind)][-1]
+    id_ = getattr(last.event, "run_id", last.envelope.id)
+    reads = await replay_command._reads(stand.log, "acme", id_)
+    alone = await of_log(reads, stand.bodies)
+    (run,) = [run for run in runs_of(alone) if run.run_id == id_]
+    found = await Replay(alone, CONFIG).one(run)
+    assert (found.divergence, found.problem, found.steps) == (None, "", 1)
 
 
 async def test_a_roll_up_that_ranks_otherwise_is_found_at_its_day(stand, monkeypatch):

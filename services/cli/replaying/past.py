@@ -258,6 +258,17 @@ class Past:
             )
         )
 
+    def failed(self, error: Exception) -> Divergence:
+        """Return the difference that today's code fails where it went on then."""
+        then = next(self.coming(self._subject), None)
+        return Divergence(
+            run_id=self._run_id,
+            step=self.steps + 1,
+            seq=then.seq if then else 0,
+            then=told(then.event) if then else "nothing",
+            now=f"an error: {type(error).__name__}: {error}",
+        )
+
     def left_over(self, subject: str, until: int) -> Recorded | None:
         """Return the first thing that the run did then, up to a sequence, and not now."""
         for recorded in self.recording.select(subject, self.end(subject), until):

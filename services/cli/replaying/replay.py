@@ -111,6 +111,8 @@ class Replay:
                 divergence = diverged.divergence
         except (Permanent, Stuck, HistoryMissing) as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001 - a bug of today's code is a difference, of one run
+            divergence = self._past.failed(error)
         return Replayed(
             run_id=run.run_id,
             kind=run.kind,

@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 
 from schemas.channel import CheckpointCut, CompactionFailed, CompactionRequested
 from schemas.run import ModelCalled, Usage
-from services.cli.replaying.recording import Recording
+from services.cli.commands import replay as replay_command
+from services.cli.replaying.recording import Recording, of_log
 from services.cli.replaying.replay import Replay
 from services.cli.replaying.runs import runs_of
 from services.compactor import compactions, decider, service, summary
@@ -177,6 +178,33 @@ async def test_another_transcript_is_found_at_the_call_by_the_hash_of_its_reques
     assert (divergence.step, divergence.seq) == (3, called.seq)
     assert divergence.detail[0].startswith("request: the messages differ")
     assert parted(await replayed(shared, decisions_only=True)) == []
+
+
+async def test_a_bug_of_today_is_a_difference_of_the_run_that_meets_it(tmp_path, monkeypatch):
+    shared = await talked(tmp_path, 4)
+
+    def failing(*_, **__):
+        raise ZeroDivisionError("no entries")
+
+    monkeypatch.setattr(service, "decide", failing)
+    found = await replayed(shared)
+    (divergence,) = parted(found)
+    assert divergence.seq == first(shared, CompactionRequested).seq
+    assert divergence.now == "an error: ZeroDivisionError: no entries"
+    assert len(of(found, "turn")) == 4
+
+
+async def test_a_compaction_is_replayed_alone_with_the_conversation_that_it_is_of(tmp_path):
+    shared = await talked(tmp_path, 6, brain=failing(ModelUnavailable("busy")))
+    for kind in (CompactionRequested, CheckpointCut):
+        event = first(shared, kind)
+        id_ = getattr(event.event, "run_id", None) or event.envelope.id
+        reads = await replay_command._reads(shared.log, "acme", id_)
+        alone = await of_log(reads, shared.bodies)
+        (run,) = [run for run in runs_of(alone) if run.run_id == id_]
+        found = await Replay(alone, CONFIG).one(run)
+        assert (found.divergence, found.problem) == (None, "")
+        assert found.steps
 
 
 async def test_another_prompt_of_the_summariser_is_shown_line_by_line(tmp_path, monkeypatch):
