@@ -452,11 +452,29 @@ COMMANDS: Final = (
         "memory:listing",
         (
             flag("--kind", help="one kind only", choices=KINDS),
+            flag(
+                "--scope",
+                help="one scope only",
+                choices=("person", "channel", "agent", "tenant"),
+            ),
+            flag("--text", help="only those with all of these words", metavar="WORDS"),
             PERSON,
             switch("--all", help="also what a newer memory has replaced"),
             AGENT,
             LIMIT,
         ),
+    ),
+    Command(
+        "memory show",
+        "show where a memory comes from",
+        "memory_show:show",
+        (
+            Argument(("id",), "its id, or the beginning of it", metavar="ID"),
+            PERSON,
+            AGENT,
+        ),
+        "The event and the person that it comes from, its links, what it replaced and what "
+        "replaced it.",
     ),
     Command(
         "memory correct",

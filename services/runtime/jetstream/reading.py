@@ -68,8 +68,8 @@ class Reader:
                 if not is_last:
                     last = int(headers_of(now.messages[-1])["Nats-Sequence"])
                     is_last = until is not None and last >= until
-                if not is_last:
-                    page = asyncio.create_task(self._page(pattern, last, until))
+                    if not is_last:
+                        page = asyncio.create_task(self._page(pattern, last, until))
                 for message in now.messages:
                     headers = headers_of(message)
                     seq = int(headers["Nats-Sequence"])
