@@ -24,7 +24,7 @@ from schemas.channel import ChannelEvent
 from schemas.config import ConfigEvent
 from schemas.cortex import CortexEvent
 from schemas.dead import DeadEvent
-from schemas.envelope import Envelope
+from schemas.envelope import UNREADABLE, Envelope
 from schemas.goals import GoalsEvent
 from schemas.ingest import IngestEvent
 from schemas.memory import MemoryEvent
@@ -88,6 +88,15 @@ def open_envelope(envelope: Envelope, upcasters: Upcasters = UPCASTERS) -> AnyEv
     decoder = _DECODERS.get(envelope.type)
     if decoder is None:
         return None
+    try:
+        return _opened(envelope, decoder, upcasters)
+    except UNREADABLE as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
+def _opened(
+    envelope: Envelope, decoder: msgspec.json.Decoder[Any], upcasters: Upcasters
+) -> AnyEvent:
     if (envelope.type, envelope.v) in upcasters:
         old = msgspec.json.decode(envelope.data)
         event = upcast(envelope.type, envelope.v, old, upcasters)

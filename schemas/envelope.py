@@ -2,12 +2,14 @@
 
 from typing import Final
 
-from msgspec import Raw, Struct, json
+from msgspec import DecodeError, Raw, Struct, json
 
 from schemas.base import Event, EventId, Microseconds, RunId
 
 MAX_EVENT_BYTES: Final = 65_536  # one event, encoded; larger bodies go to the object store
 TYPE_HEADER: Final = "Penstock-Type"
+UNREADABLE: Final = (UnicodeDecodeError, RecursionError)
+"""What msgspec raises beside `DecodeError`: for bytes that are no text, and for endless nesting."""
 
 
 class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,4 +77,7 @@ def decode(body: bytes) -> Envelope:
     Raises:
         msgspec.DecodeError: it is not an envelope.
     """
-    return _DECODE(body)
+    try:
+        return _DECODE(body)
+    except UNREADABLE as error:
+        raise DecodeError(str(error)) from error

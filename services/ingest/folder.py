@@ -23,6 +23,8 @@ REFUSED: Final = "refused"
 REASON: Final = ".reason.txt"
 PARTIAL: Final = (".part", ".partial", ".crdownload", ".download", ".tmp", "~")
 DEEPEST: Final = 32  # folders in folders
+LONGEST: Final = 255 - len(REASON)  # bytes of a name that is put away: its reason fits behind it
+LONGEST_SUFFIX: Final = 32  # bytes; what is longer is a part of the name
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 _ROOT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # may be a link: whoever runs us made it
 _FOLDER: Final = _ROOT | os.O_NOFOLLOW
@@ -202,11 +204,20 @@ def _kind(mode: int) -> Literal["file", "link", "special"]:
 
 
 def _names(name: str) -> Iterator[str]:
-    """Yield the name, then others like it."""
-    yield name
+    """Yield the name, then others like it, each as long as a folder takes."""
     path = PurePosixPath(name)
+    stem, suffix = path.stem, path.suffix
+    if len(os.fsencode(suffix)) > LONGEST_SUFFIX:
+        stem, suffix = name, ""
+    yield _fitting(stem, suffix)
     for number in count(2):
-        yield f"{path.stem} ({number}){path.suffix}"
+        yield _fitting(stem, f" ({number}){suffix}")
+
+
+def _fitting(stem: str, ending: str) -> str:
+    while len(os.fsencode(stem + ending)) > LONGEST:
+        stem = stem[:-1]
+    return stem + ending
 
 
 @contextmanager

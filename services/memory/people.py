@@ -9,6 +9,7 @@ from schemas.people import PeopleEvent, PersonLinked, PersonUnlinked
 from schemas.subjects import Subject
 from services.errors import Conflict, Rejected
 from services.memory.identities import Identities, evolve
+from services.runtime.behind import HistoryGone, behind
 from services.runtime.database import Pool, reading
 from services.runtime.event_log import EventLog
 from services.runtime.text import clean
@@ -47,14 +48,25 @@ class People:
     async def of(self, tenant: str) -> Identities:
         """Return who is who, up to everything that was ever acknowledged."""
         async with self._reading:
-            subject, after = people_subject(tenant), self._read.get(tenant, 0)
-            state = self._known.get(tenant, Identities())
-            async for recorded in self._log.read(subject, after=after, fresh=True):
-                self._read[tenant] = recorded.seq
-                if isinstance(recorded.event, PersonLinked | PersonUnlinked):
-                    state = evolve(state, recorded.event)
-            self._known[tenant] = state
-            return state
+            try:
+                return await self._read_on(tenant)
+            except HistoryGone:
+                del self._known[tenant], self._read[tenant]
+                return await self._read_on(tenant)
+
+    async def _read_on(self, tenant: str) -> Identities:
+        """Take in what came since.
+
+        Raises:
+            HistoryGone: what is known is not in the log any more.
+        """
+        state, seq = self._known.get(tenant, Identities()), self._read.get(tenant, 0)
+        async for recorded in behind(self._log, people_subject(tenant), seq, fresh=True):
+            seq = recorded.seq
+            if isinstance(recorded.event, PersonLinked | PersonUnlinked):
+                state = evolve(state, recorded.event)
+        self._known[tenant], self._read[tenant] = state, seq
+        return state
 
 
 async def link(writer: Writer, tenant: str, person: str, same_as: str) -> Identities:

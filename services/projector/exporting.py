@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.base import BodyRef
 from schemas.channel import ConversationForked
+from schemas.envelope import UNREADABLE
 from schemas.run import ModelCalled
 from schemas.subjects import matches, parse
 from services.errors import Permanent
@@ -65,12 +66,19 @@ async def _add_body(writer: Writer, bodies: BodyStore, ref: BodyRef) -> None:
 
 
 def references(recorded: Recorded) -> Iterator[BodyRef]:
-    """Yield the bodies that an event refers to, also one of a type that we do not know."""
+    """Yield the bodies that an event refers to, also one of a type that we do not know.
+
+    What is damaged refers to nothing that could be found.
+    """
     if isinstance(recorded.event, ModelCalled):
         for sha256 in (recorded.event.prompt, recorded.event.tools):
             yield BodyRef(sha256=sha256, bytes=0)  # only the hash is in the event
     if b'"sha256"' in recorded.body:
-        yield from _inside(msgspec.json.decode(recorded.envelope.data))
+        try:
+            data = msgspec.json.decode(recorded.envelope.data)
+        except (msgspec.DecodeError, *UNREADABLE):
+            return
+        yield from _inside(data)
 
 
 def _inside(value: Any) -> Iterator[BodyRef]:  # noqa: ANN401 - any JSON

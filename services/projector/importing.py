@@ -28,6 +28,10 @@ class AlreadyImporting(Rejected):
     """Another process imports at this moment."""
 
 
+class ArchiveAhead(Rejected):
+    """The archive knows events that the log has lost: nothing would be imported of them."""
+
+
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
     """What an import did."""
 
@@ -45,7 +49,7 @@ async def import_file(event_log: EventLog, bodies: BodyStore, pool: Pool, path: 
 
     Raises:
         InvalidFile: nothing was imported.
-        AlreadyImporting: nothing was imported.
+        AlreadyImporting, ArchiveAhead: nothing was imported.
         LogUnavailable, LogFull, DatabaseUnavailable: what came before is imported.
     """
     manifest = await asyncio.to_thread(checked, path)
@@ -82,9 +86,21 @@ def _ids(batch: list[EventLine]) -> list[str]:
 
 
 async def _behind_the_archive(conn: Conn, event_log: EventLog) -> set[str]:
-    """Return the ids of the events that are not archived yet."""
+    """Return the ids of the events that are not archived yet.
+
+    Raises:
+        ArchiveAhead: the archive is of more than the log, or of another one.
+    """
     newest = await archive.newest(conn)
     after = newest.seq if newest else 0
+    if newest is not None:
+        there = event_log.read(EVERYTHING, after=after - 1, until=after, fresh=True)
+        if [recorded.envelope.id async for recorded in there] != [newest.id]:
+            raise ArchiveAhead(
+                f"the log has not got event {after}, the newest in the archive: restore it with "
+                "`penstock verify --repair log` before you import; where a new log is wanted, "
+                "take an empty database, too"
+            )
     end = await LogSource(event_log).end()
     events = event_log.read(EVERYTHING, after=after, until=end, fresh=True)
     return {recorded.envelope.id async for recorded in events}

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 import msgspec
@@ -21,7 +22,7 @@ import zstandard
 
 from schemas.base import BodyRef
 from schemas.catalogue import json_schema
-from schemas.envelope import Envelope
+from schemas.envelope import MAX_EVENT_BYTES, UNREADABLE, Envelope, encode
 from schemas.subjects import InvalidToken, matches, parse
 from services.errors import Rejected
 from services.runtime.bodies import reference
@@ -102,7 +103,9 @@ class Writer:
         self.events = self.bodies = self.missing = self.damaged = 0
         self.shares: set[str] = set()
         self._path = path
-        self._lines = path.with_name(path.name + ".lines")
+        # Names of our own, as another export may be under way to the same place; and it has all
+        # that was ever said, so they can be read by nobody else.
+        self._lines, self._whole = _beside(path), _beside(path)
         self._file = zstandard.open(self._lines, "wb")
         self._digest = sha256()
 
@@ -137,19 +140,25 @@ class Writer:
             schema=schema_fingerprint(),
             shares=tuple(sorted(self.shares)),
         )
-        whole = self._path.with_name(self._path.name + ".partial")
-        with whole.open("wb") as target, self._lines.open("rb") as lines:
+        with self._whole.open("wb") as target, self._lines.open("rb") as lines:
             target.write(zstandard.compress(_ENCODER.encode(manifest) + b"\n"))
             while chunk := lines.read(1 << 20):
                 target.write(chunk)
+        self._whole.replace(self._path)
         self._lines.unlink()
-        whole.replace(self._path)
         return manifest
 
     def abandon(self) -> None:
         """Leave nothing behind, unless finished."""
         self._file.close()
         self._lines.unlink(missing_ok=True)
+        self._whole.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Make a new file in the same folder."""
+    with NamedTemporaryFile(dir=path.parent, prefix=".penstock-", delete=False) as file:
+        return Path(file.name)
 
 
 def lines(path: Path) -> Iterator[bytes]:
@@ -176,7 +185,7 @@ def parse_line(line: bytes) -> EventLine | BodyLine:
     """
     try:
         return _BODIES.decode(line) if line.startswith(b'{"body"') else _EVENTS.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, *UNREADABLE) as error:
         raise InvalidFile(f"a line cannot be read: {error}") from error
 
 
@@ -189,7 +198,7 @@ def checked(path: Path) -> Manifest:
     rest = lines(path)
     try:
         manifest = msgspec.json.decode(next(rest, b""), type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, *UNREADABLE) as error:
         raise InvalidFile(f"{path} does not begin with a manifest: {error}") from error
     if manifest.penstock != FORMAT:
         raise InvalidFile(f"{path} has format {manifest.penstock}; this version reads {FORMAT}")
@@ -199,6 +208,8 @@ def checked(path: Path) -> Manifest:
         match parse_line(line):
             case EventLine() as event:
                 _check_subject(event.subject, manifest)
+                if len(line) > MAX_EVENT_BYTES:
+                    _check_size(event.event)
                 events += 1
             case BodyLine() as body:
                 body.content()
@@ -210,6 +221,14 @@ def checked(path: Path) -> Manifest:
             f"{manifest.bodies} bodies, SHA-256 {digest.hexdigest()}, not {manifest.sha256}"
         )
     return manifest
+
+
+def _check_size(event: Envelope) -> None:
+    size = len(encode(event))
+    if size > MAX_EVENT_BYTES:
+        raise InvalidFile(
+            f"event {event.id} has {size:,} bytes; a log takes {MAX_EVENT_BYTES:,} of one"
+        )
 
 
 def _check_subject(subject: str, manifest: Manifest) -> None:

@@ -162,9 +162,13 @@ async def restore_log(event_log: EventLog, pool: Pool) -> int:
     Nothing else may append meanwhile: stop all services first.
 
     Raises:
-        CannotRestore: the archive has holes there, or something else was appended; says where.
+        CannotRestore: the log is another one, the archive has holes there, or something else was
+            appended; says where.
     """
-    end = await LogSource(event_log).end()
+    last = await event_log.last(EVERYTHING, fresh=True)
+    end = last.seq if last is not None else 0
+    if last is not None:
+        await _check_same(pool, last)
     restored = 0
     async for page in _archived_after(pool, end):
         expected = range(end + restored + 1, end + restored + 1 + len(page))
@@ -179,6 +183,18 @@ async def restore_log(event_log: EventLog, pool: Pool) -> int:
         restored += len(page)
     log.info("log.restored", events=restored)
     return restored
+
+
+async def _check_same(pool: Pool, last: Recorded) -> None:
+    """Make sure that what the archive has goes on from where the log ends."""
+    async with using(pool) as conn:
+        copies = await archive.digests(conn, last.seq - 1, until=last.seq)
+    if any(_fault(last, copy) for copy in copies):
+        raise CannotRestore(
+            f"event {last.seq} of the log is another than the archive has there: the log was begun "
+            "anew. Stop all services, `penstock export` what it has, delete the stream EVENTS, "
+            "repair it, and import that"
+        )
 
 
 def _again(stored: archive.Stored) -> Append:

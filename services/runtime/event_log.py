@@ -85,7 +85,8 @@ class EventLog(Protocol):
         """Store all of these, in order and at once, or none; return the last one's sequence.
 
         Raises:
-            Conflict: an expectation does not hold; nothing was stored.
+            Conflict: an expectation does not hold, or a part of them is stored already; nothing
+                was stored.
             LogUnavailable, LogFull: as for `append`.
         """
         ...

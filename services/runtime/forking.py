@@ -21,6 +21,7 @@ from services.runtime.parting import InvalidFork, Point
 from services.runtime.text import clean
 from services.runtime.writer import Writer
 
+LONGEST_MODEL: Final = 200  # characters of its name
 DIGITS: Final = 8  # of a new id in a name: those that differ most
 
 
@@ -190,7 +191,7 @@ class Forking:
         there: list[Recorded] = []
         async for recorded in self.writer.log.read(subject, fresh=True):
             there.append(recorded)
-            if len(there) == len(appends):
+            if len(there) == 2:  # what it begins with has no more
                 break
         return _same(there, event, said, here)
 
@@ -209,7 +210,13 @@ def _same(
     first = there[0].event if there else None
     # what an open turn had answered may be known better by now; the fork is the same
     same = isinstance(first, ConversationForked) and replace(first, handled=event.handled) == event
-    if same and (said is None or there[-1].event == said):
+    mine = ids.derived("said", str(here))
+    words = [
+        it.event
+        for it in there[1:]
+        if isinstance(it.event, MessageReceived) and it.event.message_id == mine
+    ]
+    if same and words == ([] if said is None else [said]):
         return there[0].seq
     raise Rejected(f"there is another fork called {here.conversation!r}: choose another name")
 
@@ -226,6 +233,13 @@ def _named(of: Subject, name: str) -> Subject:
 
 
 def _model(name: str | None) -> str | None:
-    if name is not None and not name.strip():
+    if name is None:
+        return None
+    model = name.strip()
+    if not model:
         raise InvalidFork("the model is empty")
-    return name.strip() if name else None
+    if len(model) > LONGEST_MODEL:
+        raise InvalidFork(f"the model has more than {LONGEST_MODEL} characters")
+    if not model.isprintable():
+        raise InvalidFork("the name of a model has only visible characters")
+    return model

@@ -1,6 +1,7 @@
 """What a call consumed and cost, from the provider's count and LiteLLM's price list."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from math import isfinite
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
@@ -40,10 +41,12 @@ class PriceList:
         if counted is None:
             return Usage()
         details = getattr(counted, "prompt_tokens_details", None)
+        prompt = max(0, counted.prompt_tokens or 0)  # an event that says less cannot be read again
+        cached = getattr(details, "cached_tokens", None) or 0
         usage = Usage(
-            input=counted.prompt_tokens or 0,
-            output=counted.completion_tokens or 0,
-            cached=getattr(details, "cached_tokens", None) or 0,
+            input=prompt,
+            output=max(0, counted.completion_tokens or 0),
+            cached=min(max(0, cached), prompt),
         )
         written = getattr(counted, "cache_creation_input_tokens", None) or 0
         cost = self._cost(litellm, model, usage, written)
@@ -79,4 +82,5 @@ class PriceList:
         except Exception:  # noqa: BLE001 - LiteLLM's word for "not in the list" is a bare Exception
             self._unknown.add(model)
             return None
-        return float(sum(costs))
+        cost = float(sum(costs))
+        return max(0.0, cost) if isfinite(cost) else None

@@ -18,7 +18,8 @@ from services.runtime.conversation import Conversation, evolve
 from services.runtime.event_log import Recorded
 from services.runtime.lineage import DEEPEST
 
-_MESSAGE: Final = re.compile(r"(before )?message[ :]?(\d+)", re.IGNORECASE)
+_MESSAGE: Final = re.compile(r"(before )?message[ :]?([0-9]{1,9})", re.IGNORECASE)
+_SEQUENCE: Final = re.compile(r"(?!0.{7})[0-9]{1,30}")  # the ids of these years begin with a nought
 _ID: Final = re.compile(r"[0-9a-fA-F][0-9a-fA-F-]{7,35}")
 
 
@@ -72,7 +73,7 @@ def decide(events: Sequence[Recorded], at: str | None, *, end: int) -> Point:
 def _place(events: Sequence[Recorded], at: str, end: int) -> int:
     if (number := _MESSAGE.fullmatch(at)) is not None:
         return _of_message(events, int(number[2]), before=bool(number[1]))
-    if at.isdecimal():
+    if _SEQUENCE.fullmatch(at) is not None:
         return _of_sequence(events, int(at), end)
     if _ID.fullmatch(at) is not None:
         return _of_id(events, at.lower())

@@ -169,6 +169,14 @@ class EventLogContract:
         assert await log.append_batch(batch) == last
         assert await texts(log.read(subject, fresh=True)) == ["1", "2"]
 
+    async def test_a_batch_whose_end_is_stored_already_is_not_taken_for_stored(self, log):
+        subject = a_subject()
+        known = message("known")
+        await log.append(subject, known)
+        with pytest.raises(Conflict):
+            await log.append_batch([Append(subject, message("new")), Append(subject, known)])
+        assert await texts(log.read(subject, fresh=True)) == ["known"]
+
     async def test_a_tail_yields_the_past_and_then_what_comes(self, log):
         subject = a_subject()
         await log.append(subject, message("past"))

@@ -49,7 +49,8 @@ def test_what_was_recorded_is_decided_again_from_the_log_and_from_a_file(penstoc
     found = penstock.run("replay", "--all", "--json")
     assert found.code == 0, found.out + found.err
     runs = found.document["runs"]
-    assert {run["kind"] for run in runs} == {"turn", "branch", "worker"}
+    kinds = {run["kind"] for run in runs}
+    assert kinds >= {"turn", "branch", "worker"}  # and what the cortex has done by then
     assert not [run for run in runs if run["divergence"] or run["problem"]]
     one = penstock.run("replay", runs[-1]["run_id"])
     assert one.code == 0

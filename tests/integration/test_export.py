@@ -16,7 +16,7 @@ from schemas.subjects import Subject, matching
 from services.errors import LogUnavailable
 from services.projector import importing
 from services.projector.exporting import export, references
-from services.projector.importing import AlreadyImporting, import_file
+from services.projector.importing import AlreadyImporting, ArchiveAhead, import_file
 from services.projector.transfer import InvalidFile
 from services.runtime.database import session
 from services.runtime.event_log import EVERYTHING
@@ -141,6 +141,29 @@ async def test_importing_again_changes_nothing(told, bodies, pool, path, archive
     assert content(log.events) == content(told)
     assert (await import_file(log, bodies, pool, path)).appended == 0
     assert len(log.events) == len(told)
+
+
+@pytest.mark.parametrize("left", [0, 900], ids=["all", "its_end"])
+async def test_what_the_log_lost_and_the_archive_has_is_not_taken_for_known(
+    told, bodies, pool, path, left
+):
+    """Whoever imports a backup into a log that was lost would be told that all is there."""
+    await export(StoredLog(told), bodies, EVERYTHING, path)
+    await project(pool, told[:1_000])
+    log = StoredLog(told[:left])
+    with pytest.raises(ArchiveAhead, match="verify --repair log"):
+        await import_file(log, bodies, pool, path)
+    assert len(log.events) == left
+
+
+async def test_a_log_that_was_begun_anew_is_not_taken_for_the_one_that_is_archived(
+    told, bodies, pool, path
+):
+    await export(StoredLog(told[:100]), bodies, EVERYTHING, path)
+    await project(pool, told[:100])
+    others = [record(n, each.subject, each.body) for n, each in enumerate(told[500:700], start=1)]
+    with pytest.raises(ArchiveAhead):
+        await import_file(StoredLog(others), bodies, pool, path)
 
 
 async def test_an_import_that_was_cut_short_is_finished_by_the_next(told, bodies, pool, path):

@@ -118,6 +118,14 @@ async def test_a_whole_log_comes_back_from_the_archive(pool, events):
     assert (await verify(log, pool)).gaps == []
 
 
+async def test_a_log_that_was_begun_anew_is_not_restored_behind_its_new_beginning(pool, events):
+    """The first events of the lost log would be in it nowhere, and the rest behind strangers."""
+    log = StoredLog([record(n, e.subject, e.body) for n, e in enumerate(events[30:33], start=1)])
+    with pytest.raises(CannotRestore, match="event 3 of the log is another"):
+        await restore_log(log, pool)
+    assert len(log.events) == 3
+
+
 async def test_a_log_is_not_restored_over_a_hole_of_the_archive(pool, events):
     await lose(pool, 50)
     log = StoredLog(events[:45])

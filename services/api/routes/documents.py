@@ -14,7 +14,7 @@ from typing import Annotated, Final, TypeAlias
 from litestar import Router, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, JSONBody, QueryParameter, SkipValidation
+from litestar.params import FromPath, JSONBody, SkipValidation
 from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
@@ -25,7 +25,7 @@ from services.api import reading
 from services.api.faults import InvalidName, TooManyStreams
 from services.api.feed.progress import progress
 from services.api.feed.sse import EventStream
-from services.api.routes.agents import Limit
+from services.api.routes.pages import Before, Limit, following
 from services.api.routes.scope import AgentName, Parts, Tenant, failures
 from services.api.routes.stream import MOST_STREAMS, Meters
 from services.runtime.documents import DocumentLog, Documents, Standing
@@ -102,16 +102,14 @@ async def list_documents(
     agent: AgentName,
     tenant: Tenant,
     process: Parts,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those last changed before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> DocumentPage:
     """Return documents, last changed first, without forgotten ones."""
     await process.agents.get(tenant, agent)
     async with reading.of_tenant(process.pool, tenant) as conn:
         items = await passages.documents(conn, tenant, agent, before=before, limit=limit)
-    return DocumentPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return DocumentPage(items=items, next=following([it.seq for it in items], limit))
 
 
 @get("/{document:str}", summary="See how far a document is", responses=failures(404, 422, 503))

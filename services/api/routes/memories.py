@@ -20,7 +20,7 @@ from msgspec import Struct
 from projections.memories import NEWEST, Hit, Memory, Mode
 from schemas.memory import MemoryKind, Scope
 from services.api.routes import memory_changes
-from services.api.routes.agents import Limit
+from services.api.routes.pages import Before, Limit, following
 from services.api.routes.remembered import PERSON, Memories, heard
 from services.api.routes.scope import AgentName, Parts, Tenant, failures
 from services.memory.audience import Audience
@@ -92,9 +92,7 @@ async def list_memories(  # noqa: PLR0913 - what to list, and which page of it
     replaced: Annotated[
         bool, QueryParameter(description="Also what a newer memory has replaced.")
     ] = False,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those saved before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> MemoryPage:
     """Return memories of every scope, newest first, with what was saved before this was asked."""
@@ -110,7 +108,7 @@ async def list_memories(  # noqa: PLR0913 - what to list, and which page of it
         before=before,
         limit=limit,
     )
-    return MemoryPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return MemoryPage(items=items, next=following([it.seq for it in items], limit))
 
 
 @get("/recall", summary="Recall what matters", responses=failures(404, 422, 503))

@@ -24,6 +24,7 @@ ALIASES: Final = {
     "@hourly": "0 * * * *",
 }
 FIELDS: Final = ("minute", "hour", "day of the month", "month", "day of the week")
+LONGEST: Final = 1_000  # characters
 HORIZON_DAYS: Final = 40 * 366  # a 29th of February on a given weekday comes at least this often
 
 _NUMBER: Final = r"(?:\d{1,2})"
@@ -104,6 +105,8 @@ def parse(expression: str) -> Cron:
     Raises:
         InvalidSchedule: says what cannot be honoured.
     """
+    if len(expression) > LONGEST:
+        raise InvalidSchedule(f"a cron expression has at most {LONGEST:,} characters")
     said = " ".join(expression.lower().split())
     fields = ALIASES.get(said, said).split()
     if said.startswith("@") and said not in ALIASES:

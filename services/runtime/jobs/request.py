@@ -16,12 +16,13 @@ from services.runtime.jobs.cron import InvalidSchedule
 from services.runtime.jobs.schedule import check, dues
 
 UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION: Final = re.compile(r"(?:\d+\s*[smhdw]\s*)+")
+_DURATION: Final = re.compile(r"(?:\d{1,9}\s*[smhdw]\s*)+")
 _PART: Final = re.compile(r"(\d+)\s*([smhdw])")
 _HOURS: Final = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 NOWHERE: Final = "none"
 LONGEST_S: Final = 7 * 86_400.0
 MOST_RETRIES: Final = 10
+LAST_YEAR: Final = 2999  # of times that are asked for: the calendar goes on behind them
 
 T = TypeVar("T")
 
@@ -81,7 +82,11 @@ class JobRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     model: (
         Annotated[
             str,
-            Meta(pattern=r"^([A-Za-z0-9_.-]+/\S+|none)$", description="`provider/name`; `none`."),
+            Meta(
+                pattern=r"^([A-Za-z0-9_.-]+/\S+|none)$",
+                max_length=200,
+                description="`provider/name`; `none`.",
+            ),
         ]
         | None
     ) = None
@@ -250,7 +255,11 @@ def moment(said: str, zone: str) -> int:
         found = datetime.fromisoformat(said.strip())
     except ValueError as error:
         raise InvalidSchedule(f"{said!r} is no time; write `2026-05-01 09:00`") from error
-    at = microseconds(found) if found.tzinfo else instant(found, zone_of(zone))
+    at = -1
+    if 1970 <= found.year <= LAST_YEAR:
+        at = microseconds(found) if found.tzinfo else instant(found, zone_of(zone))
+    if at < 0:
+        raise InvalidSchedule(f"{said!r} is not between 1970 and {LAST_YEAR}")
     return at // SECOND * SECOND
 
 

@@ -59,6 +59,9 @@ def dues(schedule: Schedule, after: int, until: int | None = None) -> Iterator[i
     """Yield when the schedule is due with `after` < time <= `until`, in UTC microseconds.
 
     Without `until` it looks 50 years ahead: hours and days that never meet come to an end too.
+
+    Raises:
+        InvalidSchedule: its times are behind the end of the calendar.
     """
     if schedule.start_at is not None:
         after = max(after, schedule.start_at - 1)
@@ -67,11 +70,14 @@ def dues(schedule: Schedule, after: int, until: int | None = None) -> Iterator[i
     if schedule.end_at is not None:
         until = min(until, schedule.end_at)
     always = schedule.active_from is None
-    for due in _all(schedule, after):
-        if due > until:
-            return
-        if always or is_active(schedule, due):
-            yield due
+    try:
+        for due in _all(schedule, after):
+            if due > until:
+                return
+            if always or is_active(schedule, due):
+                yield due
+    except OverflowError as error:
+        raise InvalidSchedule("its times are behind the end of the calendar") from error
 
 
 def _all(schedule: Schedule, after: int) -> Iterator[int]:

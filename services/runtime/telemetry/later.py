@@ -5,8 +5,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 AFTER_S: Final = 0.5
 AT_ONCE: Final = 20  # pieces of work between two looks at what else there is to do
+
+log = structlog.get_logger()
 
 
 class Later:
@@ -27,10 +31,16 @@ class Later:
         if self._timer is not None:
             self._timer.cancel()
         while self._kept:
-            self._kept.popleft()()
+            self._next()
 
     def _some(self) -> None:
         for _ in range(min(AT_ONCE, len(self._kept))):
-            self._kept.popleft()()
+            self._next()
         more = bool(self._kept)
         self._timer = asyncio.get_running_loop().call_soon(self._some) if more else None
+
+    def _next(self) -> None:
+        try:
+            self._kept.popleft()()
+        except Exception:
+            log.warning("telemetry.not_told", exc_info=True)

@@ -1,5 +1,6 @@
 """Spans of what has ended, with the names and attributes of the conventions. Pure."""
 
+import re
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -15,6 +16,8 @@ from services.runtime.telemetry.state import Begun, Call, Open, common, place_of
 
 BAD: Final[frozenset[str]] = frozenset({"failed", "timed_out", "blocked"})
 STREAM: Final = "EVENTS"
+OTHER: Final = "_OTHER"  # the conventions' word for what has no name of ours
+_TOOL: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 WORKFLOWS: Final = {False: "turn", True: "scheduled_run"}
 
 
@@ -246,9 +249,13 @@ def chat(
 
 
 def tool(run: Open, begun: Begun, event: ToolReturned, at: int, *, words: bool) -> Span:
-    """Return the span of a tool call."""
+    """Return the span of a tool call.
+
+    A model may ask for a tool that there is not, and put into its name what it likes.
+    """
+    name = event.name if _TOOL.fullmatch(event.name) else OTHER
     attributes: dict[str, Value] = {
-        names.TOOL_NAME: event.name,
+        names.TOOL_NAME: name,
         names.TOOL_CALL: event.call_id,
         names.TOOL_TYPE: "function",
         names.STATUS: event.status,
@@ -262,7 +269,7 @@ def tool(run: Open, begun: Begun, event: ToolReturned, at: int, *, words: bool) 
     return _part(
         run,
         names.EXECUTE_TOOL,
-        event.name,
+        name,
         (begun.at, at),
         attributes,
         own=span_of(run.span_id, event.call_id),

@@ -27,14 +27,26 @@ _SECRETS: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NAMED: Final = re.compile(
-    r"""(?ix) (\b[\w.-]{0,40}(?:password|passwd|secret|token|api[_-]?key|authorization)(?!s\b)
-    [\w.-]{0,40}["']?\s{0,9}[:=]\s{0,9}(?:bearer\s+|basic\s+)?["']?) [^\s"',;&}]{4,}"""
+    r"""
+    (?P<name> \b[\w.-]{0,40}
+        (?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|cookie
+          |(?P<header>authorization)) (?!s\b)
+        [\w.-]{0,40} (?:\\{0,8}["'])? \s{0,9}[:=]\s{0,9} )
+    (?: (?P<quote>\\{0,8}["']) (?:(?!(?P=quote))[^\n]){4,}    # all of it, also in nested JSON
+    | (?P<scheme>(?(header)[a-z][\w-]{0,20}[ ]{1,9}|)) [^\s"',;&}]{4,}
+    | [^\s"',;&}]{4,} )
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
 
 
 def redacted(text: str) -> str:
     """Return `text` without what looks like a secret or somebody's address."""
-    return _NAMED.sub(rf"\1{REDACTED}", _SECRETS.sub(REDACTED, text))
+    return _NAMED.sub(_without, _SECRETS.sub(REDACTED, text))
+
+
+def _without(found: re.Match[str]) -> str:
+    return f"{found['name']}{found['quote'] or ''}{found['scheme'] or ''}{REDACTED}"
 
 
 async def told(span: Span, bodies: BodyStore, limit: int) -> dict[str, str]:

@@ -13,7 +13,8 @@ from schemas.run import CallRefused, ModelCalled, ModelReturned, RunEnded
 from schemas.schedule import OccurrenceEnded, OccurrenceFired
 from schemas.spend import SpendReserved, SpendSettled
 from services.cli.replaying.recording import Recording
-from services.cli.replaying.replay import Replay, runs_of
+from services.cli.replaying.replay import Replay
+from services.cli.replaying.runs import runs_of
 from services.runtime.config import Config
 from services.runtime.why_message import explain
 from tests.support.budgets import budget

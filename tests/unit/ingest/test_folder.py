@@ -131,6 +131,22 @@ async def test_what_cannot_be_read_lies_among_the_refused_with_the_reason_beside
     assert watched.reasons() == ["binary"]
 
 
+@pytest.mark.parametrize("letter", ["x", "ü", "漢"], ids=["1_byte", "2_bytes", "3_bytes"])
+async def test_a_name_as_long_as_any_is_put_away_twice_and_with_its_reason(watched, letter):
+    """A folder takes 255 bytes of a name; with a number or `.reason.txt` it has more."""
+    name = letter * (250 // len(letter.encode())) + ".bin"
+    for _ in range(2):
+        watched.drop(name, bytes(range(256)) * 9)
+        await watched.settle()
+    await watched.look(2)
+    files = watched.files()
+    assert [len(files), {file.split("/")[0] for file in files}] == [4, {"refused"}]
+    reasons = [file for file in files if file.endswith(".reason.txt")]
+    assert len(reasons) == 2
+    assert all(f"{letter * 9}" in each for each in files)
+    assert {(watched.root / each).read_text()[:14] for each in reasons} == {"it is not a te"}
+
+
 async def test_a_file_that_is_too_large_is_never_read(watched):
     watched.watch = watched.replica(most_bytes=4)
     watched.drop("a.md", b"12345")

@@ -1,10 +1,12 @@
 """From what people say of a job to its definition."""
 
+import msgspec
 import pytest
 
-from schemas.schedule import Target
+from schemas.schedule import JobDefined, Target
 from services.runtime.jobs.cron import InvalidSchedule
 from services.runtime.jobs.request import JobRequest, define, moment, named, seconds
+from services.runtime.jobs.schedule import dues
 from tests.support.jobs import MINUTE, NINE, utc
 
 
@@ -81,6 +83,16 @@ def test_lengths_of_time(said, found):
         ({"every": "30m", "end": "2020-01-01"}, "never be due"),
         ({"every": "30m", "zone": "Mars/Olympus"}, "no IANA time zone"),
         ({"every": "30m", "prompt": ""}, "needs a prompt"),
+        ({"every": "9" * 400 + "s"}, "no length of time"),
+        ({"every": "9" * 5_000 + "s"}, "no length of time"),
+        ({"every": "30m", "jitter": "9" * 400 + "s"}, "no length of time"),
+        ({"every": "30m", "timeout": "9" * 400 + "s"}, "no length of time"),
+        ({"every": "30m", "start": "1969-12-31"}, "between 1970 and 2999"),
+        ({"every": "30m", "start": "0001-01-01", "zone": "Asia/Tokyo"}, "between 1970 and 2999"),
+        ({"at": "9999-12-31 23:59", "zone": "America/New_York"}, "between 1970 and 2999"),
+        ({"at": "9999-12-31T23:59-12:00"}, "between 1970 and 2999"),
+        ({"every": "1h", "start": "9999-12-31 23:59", "active": "09:00-17:00"}, "between 1970"),
+        ({"cron": "0," * 1_000 + "0 9 * * *"}, "characters"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(said, reason):
@@ -88,6 +100,27 @@ def test_what_cannot_be_honoured_is_refused(said, reason):
     with pytest.raises(InvalidSchedule) as refused:
         asked(prompt=prompt, **said)
     assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "UTC", "America/New_York"])
+@pytest.mark.parametrize("start", ["1970-01-01", "2999-12-31 23:59"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"every": "1h"},
+        {"every": "1h", "active": "22:00-06:00"},
+        {"cron": "0 9 * * *"},
+        {"cron": "0 9 * * *", "active": "09:00-17:00"},
+    ],
+)
+def test_what_is_taken_can_be_read_back(zone, start, kind):
+    """An event that nobody can decode is a job that never runs and that nobody hears of."""
+    try:
+        job = asked(zone=zone, start=start, **kind)
+    except InvalidSchedule:
+        return
+    assert msgspec.json.decode(msgspec.json.encode(job), type=JobDefined) == job
+    assert next(dues(job.schedule, NINE)) > NINE
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a] b", " x", "tab\there", "x" * 65])

@@ -332,6 +332,8 @@ async def test_a_fork_that_was_imported_without_its_history_waits_for_it():
         ({"message": "  "}, "the message is empty"),
         ({"prompt": "\n"}, "the prompt is empty"),
         ({"model": " "}, "the model is empty"),
+        ({"model": "x" * 70_000, "message": "two"}, "the model has more than"),
+        ({"model": "some/mod\nel", "message": "two"}, "visible"),
         ({"name": "x" * 65, "message": "two"}, "named"),
         ({"name": "a\x07b", "message": "two"}, "visible"),
         ({"message": "x" * 5_000_000}, "bytes"),
@@ -386,6 +388,14 @@ async def test_the_same_asked_twice_is_one_fork_though_the_conversation_went_on(
     assert await fork(shared, message="two") == first
     with pytest.raises(Rejected, match="another fork"):
         await fork(shared, message="three")
+
+
+async def test_a_fork_in_which_something_was_said_is_another_than_one_in_which_nothing_was():
+    shared, _ = await talked("one")
+    await fork(shared, at="message 1", message="instead")
+    with pytest.raises(Rejected, match="another fork called 'there'"):
+        await fork(shared, at="message 1")
+    assert len(events(shared, kind=MessageReceived)) == 1
 
 
 @pytest.mark.parametrize("forgets", [True, False], ids=["much later", "at once"])

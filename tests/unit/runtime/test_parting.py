@@ -66,6 +66,14 @@ def test_a_point_is_an_event_by_its_id_or_the_beginning_of_it():
         part(*told, at="0199a8c0")
 
 
+def test_the_beginning_of_an_id_may_be_digits_alone():
+    """No sequence begins with a nought, and the ids of these years all do."""
+    told = [
+        Given(each, id=f"0199{n}812-0000-7000-8000-000000000000") for n, each in enumerate(TALK)
+    ]
+    assert part(*told, at="01994812").event.seq == 5
+
+
 def test_a_step_of_a_run_is_the_conversation_as_it_was_then():
     told = story(*TALK)
     assert decide([told[0], told[4]], "3", end=9).event.seq == 1
@@ -77,6 +85,10 @@ def test_a_step_of_a_run_is_the_conversation_as_it_was_then():
     [
         ("0", "begins at event 1"),
         ("11", "ends at event 10"),
+        ("9" * 20, "ends at event 10"),
+        ("9" * 5_000, "is none"),
+        ("message " + "9" * 5_000, "is none"),
+        ("٣", "is none"),
         ("message 4", "people said 3"),
         ("message 0", "no message 0"),
         ("before message 1", "nothing is before message 1"),

@@ -50,6 +50,8 @@ async def live_through(seed: int, schedule: dict[str, str], step_s: int) -> Worl
         await world.look()
         if random.random() < 0.7:
             await world.end_runs()
+        if world.running and random.random() < 0.05:
+            await world.keep(random.choice(sorted(world.running)))
     await world.start("last", 5.0)
     await world.look()
     return world
@@ -178,12 +180,25 @@ async def test_a_change_by_a_slow_clock_does_not_hold_for_what_is_recorded():
     world.assert_recorded_is_expected()
 
 
-async def test_a_job_that_cannot_be_honoured_here_does_not_stop_the_others():
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule(cron="0 9 * * *", zone="Mars/Olympus"),
+        Schedule(cron="0 9 * * *", start_at=10**25),
+        Schedule(
+            every_s=3_600,
+            anchor_at=10**17,
+            start_at=253_402_300_799_000_000,
+            active_from="09:00",
+            active_to="17:00",
+        ),
+    ],
+    ids=["zone", "no_such_year", "behind_the_calendar"],
+)
+async def test_a_job_that_cannot_be_honoured_here_does_not_stop_the_others(schedule):
     world = World()
     await world.define(every="1m")
-    broken = JobDefined(
-        schedule=Schedule(cron="0 9 * * *", zone="Mars/Olympus"), prompt="x", effective_at=1
-    )
+    broken = JobDefined(schedule=schedule, prompt="x", effective_at=1)
     writer = Writer(world.log, world.clock, "import")
     await world.log.append(str(JOB._replace(conversation="broken")), writer.seal(broken))
     await world.start("one")

@@ -15,8 +15,11 @@ from schemas.channel import (
 from schemas.cortex import SynthesisFailed, SynthesisRequested
 from schemas.run import ModelCalled, RunEnded
 from schemas.subjects import Subject
+from services.cli.replaying.recording import Recording
+from services.cli.replaying.replay import Replay
+from services.cli.replaying.runs import runs_of
 from services.compactor.decider import Limits
-from services.runtime.config import ChannelSettings, PersistenceSettings
+from services.runtime.config import ChannelSettings, Config, PersistenceSettings
 from tests.support.budgets import budget
 from tests.support.builders import SHA
 from tests.support.replicas import Deliveries, Shared
@@ -37,6 +40,13 @@ def brain(request):
 
 def events(shared, *kinds):
     return [it.event for it in shared.log.events if isinstance(it.event, kinds)]
+
+
+async def assert_a_replay_does_not_part(shared, config):
+    recording = Recording(shared.log.events, shared.bodies)
+    found = await Replay(recording, config).all(runs_of(recording))
+    assert found
+    assert [it for it in found if it.divergence or it.problem] == []
 
 
 async def test_looking_for_what_is_worth_keeping_is_put_off_until_somebody_says_more(tmp_path):
@@ -101,3 +111,5 @@ async def test_a_conversation_that_becomes_too_long_is_cut_without_a_model(tmp_p
     assert {it.outcome for it in events(shared, CompactionFailed)} == {"blocked"}
     assert len(events(shared, CompactionRequested)) <= 2, "it waits longer after each failure"
     assert {it.kind for it in events(shared, CheckpointCut)} == {"emergency"}
+    config = Config(channel=ChannelSettings(history_entries=keep))
+    await assert_a_replay_does_not_part(shared, config)

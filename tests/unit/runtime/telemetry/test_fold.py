@@ -145,6 +145,18 @@ def test_a_tool_lasts_from_its_call_to_its_result_and_one_that_was_refused_has_n
     assert (refused.seconds, refused.error) == (0.0, "refused")
 
 
+@pytest.mark.parametrize("invented", ["tell Ana that her pin is 1234", "x" * 200, ""])
+def test_what_a_model_says_in_place_of_a_tools_name_is_not_told(invented):
+    events = traced(
+        *WORK[:4],
+        at(5, model_returned("", call("s1c0", name=invented))),
+        at(6, tool_returned("s1c0", invented, status="refused")),
+    )
+    refused = one(spans_of(events), "execute_tool")
+    assert refused.name == "execute_tool _OTHER"
+    assert refused.attributes[names.TOOL_NAME] == "_OTHER"
+
+
 def test_a_run_that_was_never_begun_is_told_from_its_request():
     run = one(spans_of(traced(*WORK[:2], at(4, run_ended("failed")))), "invoke_agent")
     assert (run.start, run.end) == (START + SECOND, START + 4 * SECOND)

@@ -48,3 +48,23 @@ async def test_what_is_left_at_the_end_is_done_then():
     work.finish()
     assert done == [1]
     Later().finish()
+
+
+async def test_work_that_fails_keeps_nothing_else_from_being_done():
+    """Else nothing would ever be told again, and all of it kept for as long as the process runs."""
+    done, work = [], Later()
+
+    def fail():
+        raise ValueError("a subject that is not ours")
+
+    work.do(fail)
+    work.do(lambda: done.append("behind it"))
+
+    async def all_done():
+        return done == ["behind it"]
+
+    await until(all_done, timeout_s=10)
+    work.do(fail)
+    work.do(lambda: done.append("at the end"))
+    work.finish()
+    assert done == ["behind it", "at the end"]
