@@ -16,14 +16,14 @@ DAYS: Final = {
     "saturday": 6,
 }
 NUMBERS: Final = {"two": 2, "three": 3, "five": 5, "ten": 10, "fifteen": 15, "thirty": 30}
-_UNIT: Final = r"(?P<unit>second|minute|hour|day|week)s?"
+_UNIT: Final = r"(?P<unit>second|sec|minute|min|hour|hr|day|week|[smhdw])s?\b"
 _TIME: Final = (
     r"(?:at )?(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?\s*(?P<half>am|pm|o'?clock|h)?\b"
     r"|(?:at )?(?P<word>noon|midnight)"
 )
 _DAY: Final = "|".join(DAYS)
 _WHEN: Final = (
-    rf"every (?P<number>\d+|{'|'.join(NUMBERS)}) {_UNIT}"
+    rf"every (?P<number>\d+|{'|'.join(NUMBERS)}) ?{_UNIT}"
     r"|(?:every (?P<one>second|minute|hour)|(?P<hourly>hourly))"
     rf"|(?P<days>(?:every|each) (?:day|morning|evening)|daily|(?:on |every )?(?:week|work)days?"
     rf"|(?:on weekends|every weekend)|(?:every|each|on) (?:{_DAY})s?)"
