@@ -9,7 +9,7 @@ Rebuild:  any time
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 
 import msgspec
 
@@ -131,6 +131,27 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     """Of the first event that linked the two."""
     linked_at: int
     """When they were last linked, UTC microseconds."""
+
+
+class Filters(TypedDict, total=False):
+    """Which memories to list; what is left out does not matter."""
+
+    kind: MemoryKind | None
+    scope: Scope | None
+    person: str | Sequence[str] | None
+    """Only what came from this person, by one id or by several."""
+    since: int | None
+    """Saved at or after, UTC microseconds."""
+    until: int | None
+    """Saved before."""
+    text: str | None
+    """Only those with all of these words, inflection aside; as in a web search."""
+    id_prefix: str | None
+    """Only those whose id begins like this."""
+    replaced: bool
+    """True to include what a newer memory has replaced."""
+    forgotten: bool
+    """True to include what was forgotten."""
 
 
 def project(recorded: Recorded) -> Iterator[Statement]:
@@ -291,17 +312,14 @@ def _persons(person: str | Sequence[str] | None) -> list[str]:
             return list(person)
 
 
-async def listing(  # noqa: PLR0913 - what to list, and which page of it
+async def listing(
     conn: Conn,
     tenant: str,
     agent: str,
     *,
-    kind: MemoryKind | None = None,
-    person: str | Sequence[str] | None = None,
-    replaced: bool = False,
-    forgotten: bool = False,
     before: int = NEWEST,
     limit: int = 50,
+    **wanted: Unpack[Filters],
 ) -> list[Memory]:
     """Return the agent's memories, of every scope, newest first.
 
@@ -309,24 +327,43 @@ async def listing(  # noqa: PLR0913 - what to list, and which page of it
         conn: Anyone's connection; row-level security narrows it further.
         tenant: Whose memories.
         agent: Only what this agent saved.
-        kind: One kind only, or None for all.
-        person: Only what came from this person, by one id or by several; None for everyone's.
-        replaced: True to include what a newer memory has replaced.
-        forgotten: True to include what was forgotten.
         before: Only those whose `seq` is below.
         limit: Most memories to return.
+        wanted: Which of them.
     """
+    person, text = wanted.get("person"), wanted.get("text")
     parameters: dict[str, object] = {
         "tenant": tenant,
         "agent": agent,
-        "kind": kind,
+        "kind": wanted.get("kind"),
+        "scope": wanted.get("scope"),
         "persons": None if person is None else _persons(person),
-        "replaced": replaced,
-        "forgotten": forgotten,
+        "since": wanted.get("since"),
+        "until": wanted.get("until"),
+        "text": storable(text),
+        "id_prefix": storable(wanted.get("id_prefix")),
+        "replaced": wanted.get("replaced", False),
+        "forgotten": wanted.get("forgotten", False),
         "before": before,
         "limit": limit,
     }
     return await rows(conn, Memory, SQL["listing"], parameters)
+
+
+async def history(
+    conn: Conn, tenant: str, agent: str, memory_id: str, *, limit: int = 100
+) -> list[Memory]:
+    """Return what a memory replaced and what replaced it, over any number of steps, oldest first.
+
+    What was forgotten is not among them.
+    """
+    parameters: dict[str, object] = {
+        "tenant": tenant,
+        "agent": agent,
+        "memory_id": memory_id,
+        "limit": limit,
+    }
+    return await rows(conn, Memory, SQL["history"], parameters)
 
 
 async def gone(  # noqa: PLR0913 - of whom, and since when

@@ -81,6 +81,7 @@ CREATE INDEX ON memories (tenant, agent, seq);
 CREATE INDEX ON memories (tenant, conversation, seq);
 CREATE INDEX ON memories (tenant, saved_at);
 CREATE INDEX ON memories (seq);
+CREATE INDEX ON memories (tenant, replaced_by) WHERE replaced_by IS NOT NULL;
 CREATE INDEX ON memory_edges (tenant, to_id);
 
 -- name: add_uses
@@ -131,10 +132,38 @@ WHERE tenant = %(tenant)s AND agent = %(agent)s AND memory_id = %(memory_id)s;
 SELECT :columns FROM memories LEFT JOIN memory_totals USING (tenant, memory_id)
 WHERE tenant = %(tenant)s AND agent = %(agent)s AND seq < %(before)s
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(scope)s::text IS NULL OR scope = %(scope)s)
   AND (%(persons)s::text[] IS NULL OR person = ANY (%(persons)s))
+  AND (%(since)s::bigint IS NULL OR saved_at >= %(since)s)
+  AND (%(until)s::bigint IS NULL OR saved_at < %(until)s)
+  AND (%(text)s::text IS NULL OR words @@ websearch_to_tsquery('english', %(text)s))
+  AND (%(id_prefix)s::text IS NULL OR starts_with(memory_id, %(id_prefix)s))
   AND (%(replaced)s OR replaced_by IS NULL)
   AND (%(forgotten)s OR forgotten_at IS NULL)
 ORDER BY seq DESC LIMIT %(limit)s;
+
+-- name: history
+-- What took its place, and what took the place of that; what it replaced, and what that replaced.
+WITH RECURSIVE later AS (
+    SELECT memory_id, replaced_by FROM memories
+    WHERE tenant = %(tenant)s AND agent = %(agent)s AND memory_id = %(memory_id)s
+    UNION
+    SELECT newer.memory_id, newer.replaced_by FROM later JOIN memories AS newer
+        ON newer.memory_id = later.replaced_by
+    WHERE newer.tenant = %(tenant)s AND newer.agent = %(agent)s
+), earlier AS (
+    SELECT memory_id FROM memories
+    WHERE tenant = %(tenant)s AND agent = %(agent)s AND replaced_by = %(memory_id)s
+    UNION
+    SELECT older.memory_id FROM earlier JOIN memories AS older
+        ON older.replaced_by = earlier.memory_id
+    WHERE older.tenant = %(tenant)s AND older.agent = %(agent)s
+)
+SELECT :columns FROM memories LEFT JOIN memory_totals USING (tenant, memory_id)
+WHERE tenant = %(tenant)s AND agent = %(agent)s AND seq IS NOT NULL AND forgotten_at IS NULL
+  AND memory_id <> %(memory_id)s
+  AND memory_id IN (SELECT memory_id FROM later UNION ALL SELECT memory_id FROM earlier)
+ORDER BY seq LIMIT %(limit)s;
 
 -- name: gone
 SELECT :columns FROM memories LEFT JOIN memory_totals USING (tenant, memory_id)

@@ -3,8 +3,8 @@
 Subject:  evt.{tenant}.{agent}._._.memory._
 Order:    memory_saved, then memory_touched and memory_linked in any number; at most one
           memory_saved that replaces it; at most one memory_forgotten
-Writer:   services.branch, services.cortex (links), and people through the command line; what is
-          saved passes services.memory
+Writer:   services.branch, services.cortex (links), and people, over HTTP and at the command line;
+          what is saved passes services.memory
 """
 
 from typing import Annotated, Literal, TypeAlias

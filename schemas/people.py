@@ -2,7 +2,7 @@
 
 Subject:  evt.{tenant}._._._.people._
 Order:    any; what was linked last counts
-Writer:   administrators, through the command line
+Writer:   administrators, over HTTP and at the command line
 """
 
 from typing import TypeAlias

@@ -11,6 +11,8 @@ from litestar.exceptions import HTTPException, ValidationException
 from services.api.door.gate import Forbidden, NotJson, Unauthorized
 from services.api.explaining import UnknownMessage
 from services.errors import LogFull, LogUnavailable, Permanent, Rejected, Transient
+from services.memory.long_term import InvalidRecall, UnknownMemory
+from services.memory.people import InvalidPerson
 from services.runtime.agents import UnknownAgent
 from services.runtime.database import DatabaseUnavailable
 from services.runtime.documents import InvalidDocument, UnknownDocument
@@ -18,6 +20,7 @@ from services.runtime.forking import UnknownConversation
 from services.runtime.intake import InvalidMessage
 from services.runtime.jobs.cron import InvalidSchedule
 from services.runtime.jobs.desk import UnknownJob
+from services.runtime.memory import InvalidMemory
 from services.runtime.parting import InvalidFork
 from services.runtime.tasks.board import UnknownGoal, UnknownTask
 from services.runtime.tasks.desk import InvalidTask
@@ -78,6 +81,10 @@ FAMILIES: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (InvalidSchedule, 422, "invalid_schedule"),
     (UnknownTask, 404, "unknown_task"),
     (UnknownGoal, 404, "unknown_goal"),
+    (UnknownMemory, 404, "unknown_memory"),
+    (InvalidMemory, 422, "invalid_memory"),
+    (InvalidPerson, 422, "invalid_person"),
+    (InvalidRecall, 422, "invalid_recall"),
     (InvalidMessage, 422, "invalid_message"),
     (InvalidDocument, 422, "invalid_document"),
     (InvalidTask, 422, "invalid_task"),

@@ -13,35 +13,38 @@ from services.cli.people import login
 PAGE: Final = 200  # rows asked for at once
 
 
-class One(Options):
-    """Arguments of `show` and `history`."""
+class OfAgent(Options, frozen=True, kw_only=True):
+    """What every command about tasks or goals can be told."""
 
-    id: str
     agent: str = "main"
 
 
-class Move(Options):
+class One(OfAgent):
+    """Arguments of `show` and `history`."""
+
+    id: str
+
+
+class Move(OfAgent):
     """Arguments of the commands that move one from state to state."""
 
     id: str
     reason: str = ""
-    agent: str = "main"
 
 
-class Comment(Options):
+class Comment(OfAgent):
     """Arguments of `comment`."""
 
     id: str
     text: str
-    agent: str = "main"
 
 
 class Client:
     """What a person at a terminal does with tasks or goals."""
 
-    def __init__(self, options: Options, agent: str, what: str) -> None:
+    def __init__(self, options: OfAgent, what: str) -> None:
         self._http = client_of(options)
-        self._path = f"/api/v1/agents/{quote(agent, safe='')}/{what}"
+        self._path = f"/api/v1/agents/{part(options.agent)}/{what}"
 
     def post(self, path: str = "", **body: object) -> dict[str, Any]:
         """Change something in the name of whoever sits here; what is None is left out."""
@@ -58,6 +61,10 @@ class Client:
         """Move one from state to state."""
         path = f"/{part(options.id)}/state"
         return self.post(path, move=verb, reason=options.reason, **more)
+
+    def edit(self, name: str, **changes: object) -> dict[str, Any]:
+        """Change what one says; what is None stays."""
+        return self.post(f"/{part(name)}/edit", **changes)
 
     def comment(self, options: Comment) -> dict[str, Any]:
         """Say something about one."""

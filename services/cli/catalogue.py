@@ -68,6 +68,16 @@ AGENT: Final = flag("--agent", help="which agent (default: main)", default="main
 LIMIT: Final = flag(
     "--limit", help="at most so many (default: 50)", type=int, default=50, metavar="N"
 )
+ONE_AGENT: Final = flag("--agent", help="one agent", metavar="A")
+ONE_CONVERSATION: Final = flag(
+    "--conversation", help="one conversation: C or ADAPTER/C", metavar="C"
+)
+STATEMENT: Final = Argument(("text",), "one self-contained statement", metavar="TEXT")
+DESCRIPTION: Final = flag(
+    "--description", help="everything else about it", default="", metavar="TEXT"
+)
+NEW_DESCRIPTION: Final = flag("--description", help="everything else about it", metavar="TEXT")
+NEW_TITLE: Final = flag("--title", help="in a line", metavar="TEXT")
 PERSON: Final = flag(
     "--person", help="of this person alone: portal:ana, or ana; linked ids included", metavar="P"
 )
@@ -227,8 +237,8 @@ COMMANDS: Final = (
         "list what is in the log",
         "events:events",
         (
-            flag("--conversation", help="one conversation: C or ADAPTER/C", metavar="C"),
-            flag("--agent", help="one agent", metavar="A"),
+            ONE_CONVERSATION,
+            ONE_AGENT,
             Argument(("--type",), "one event type; may be repeated", metavar="T", repeat="*"),
             switch("--follow", help="wait for more, until Ctrl-C"),
             flag("--after", help="only behind this sequence", type=int, metavar="SEQ"),
@@ -254,7 +264,7 @@ COMMANDS: Final = (
                 "a conversation (C or ADAPTER/C), or the id of a turn, branch or worker",
                 metavar="CONVERSATION|TURN",
             ),
-            flag("--agent", help="one agent", metavar="A"),
+            ONE_AGENT,
             flag(
                 "--limit",
                 help="at most so many messages, the newest (default: 10; 0: all)",
@@ -272,8 +282,14 @@ COMMANDS: Final = (
         "drive today's code on what was recorded, and find where it decides otherwise",
         "replay:replay",
         (
-            Argument(("id",), "a turn, branch or worker", repeat="?", metavar="TURN|RUN"),
-            switch("--all", help="every turn, branch and worker"),
+            Argument(
+                ("id",),
+                "a turn, branch, worker, compaction or synthesis; of a day, a briefing or an "
+                "emergency checkpoint the id of its event",
+                repeat="?",
+                metavar="TURN|RUN",
+            ),
+            switch("--all", help="everything that can be; says what cannot"),
             flag("--since", help="begun since then: 2h, or 2026-01-31T08:00", metavar="T"),
             flag("--file", help="an export, instead of the log", type=Path, metavar="FILE"),
             switch(
@@ -381,7 +397,7 @@ COMMANDS: Final = (
                 default=0,
                 metavar="N",
             ),
-            flag("--agent", help="one agent", metavar="A"),
+            ONE_AGENT,
         ),
         "Long conversations are shown to the model in short: each checkpoint stands for a part, "
         "and the whole of it stays in the log. Reads the log alone, so it works without "
@@ -393,7 +409,7 @@ COMMANDS: Final = (
         "remember a statement",
         "memory:save",
         (
-            Argument(("text",), "one self-contained statement", metavar="TEXT"),
+            STATEMENT,
             flag("--kind", help="what it is (default: fact)", default="fact", choices=KINDS),
             flag(
                 "--importance",
@@ -436,6 +452,12 @@ COMMANDS: Final = (
         "memory:listing",
         (
             flag("--kind", help="one kind only", choices=KINDS),
+            flag(
+                "--scope",
+                help="one scope only",
+                choices=("person", "channel", "agent", "tenant"),
+            ),
+            flag("--text", help="only those with all of these words", metavar="WORDS"),
             PERSON,
             switch("--all", help="also what a newer memory has replaced"),
             AGENT,
@@ -443,12 +465,24 @@ COMMANDS: Final = (
         ),
     ),
     Command(
+        "memory show",
+        "show where a memory comes from",
+        "memory_show:show",
+        (
+            Argument(("id",), "its id, or the beginning of it", metavar="ID"),
+            PERSON,
+            AGENT,
+        ),
+        "The event and the person that it comes from, its links, what it replaced and what "
+        "replaced it.",
+    ),
+    Command(
         "memory correct",
         "say how a memory is right",
         "memory_change:correct",
         (
             Argument(("id",), "its id, or the beginning of it", metavar="ID"),
-            Argument(("text",), "one self-contained statement", metavar="TEXT"),
+            STATEMENT,
             PERSON,
             AGENT,
         ),
@@ -473,7 +507,7 @@ COMMANDS: Final = (
         "memory_change:forget",
         (
             Argument(("id",), "its id, or the beginning of it", metavar="ID", repeat="?"),
-            flag("--reason", help="why", default="", metavar="TEXT"),
+            REASON,
             PERSON,
             switch("--all", help="with --person: all that is remembered of that person"),
             AGENT,
@@ -548,7 +582,7 @@ COMMANDS: Final = (
         "documents:forget",
         (
             Argument(("id",), "its id, the beginning of it, or its name", metavar="ID"),
-            flag("--reason", help="why", default="", metavar="TEXT"),
+            REASON,
             AGENT,
         ),
         "Handed in again, it is new. The log keeps that it once was.",
@@ -587,7 +621,7 @@ COMMANDS: Final = (
         "task:create",
         (
             Argument(("title",), "what is to be done, in a line", metavar="TITLE"),
-            flag("--description", help="everything else about it", default="", metavar="TEXT"),
+            DESCRIPTION,
             flag("--priority", help="default: medium", default="medium", choices=PRIORITIES),
             flag("--step", help="a step of its plan; may be repeated", repeat="*", metavar="TEXT"),
             flag("--after", help="a task to be done before; repeatable", repeat="*", metavar="ID"),
@@ -643,8 +677,8 @@ COMMANDS: Final = (
         "task:edit",
         (
             TASK,
-            flag("--title", help="in a line", metavar="TEXT"),
-            flag("--description", help="everything else about it", metavar="TEXT"),
+            NEW_TITLE,
+            NEW_DESCRIPTION,
             flag("--priority", help="how urgent it is", choices=PRIORITIES),
             flag("--goal", help="what it is for; empty: nothing", metavar="G"),
             REASON,
@@ -708,7 +742,7 @@ COMMANDS: Final = (
         "goal:create",
         (
             Argument(("title",), "what is wanted, in a line", metavar="TITLE"),
-            flag("--description", help="everything else about it", default="", metavar="TEXT"),
+            DESCRIPTION,
             flag("--due", help="by when: YYYY-MM-DD", default="", metavar="DAY"),
             AGENT,
         ),
@@ -728,8 +762,8 @@ COMMANDS: Final = (
         "goal:edit",
         (
             GOAL,
-            flag("--title", help="in a line", metavar="TEXT"),
-            flag("--description", help="everything else about it", metavar="TEXT"),
+            NEW_TITLE,
+            NEW_DESCRIPTION,
             flag("--due", help="by when: YYYY-MM-DD; empty: no day", metavar="DAY"),
             REASON,
             AGENT,
@@ -785,8 +819,8 @@ COMMANDS: Final = (
             Argument(
                 ("file",), "a new file; zstd-compressed JSON lines", type=Path, metavar="FILE"
             ),
-            flag("--conversation", help="one conversation: C or ADAPTER/C", metavar="C"),
-            flag("--agent", help="one agent", metavar="A"),
+            ONE_CONVERSATION,
+            ONE_AGENT,
             flag("--filter", help="any filter of subjects, instead of the two", metavar="SUBJECT"),
             switch("--force", help="replace a file that is there"),
         ),
@@ -824,7 +858,7 @@ COMMANDS: Final = (
         "list the jobs",
         "job:listing",
         (
-            flag("--agent", help="one agent", metavar="A"),
+            ONE_AGENT,
             switch("--all", help="deleted ones too"),
         ),
     ),
@@ -838,7 +872,7 @@ COMMANDS: Final = (
         "job pause",
         "stop a job until it is resumed",
         "job:pause",
-        (JOB, flag("--reason", help="why", default="", metavar="TEXT"), AGENT),
+        (JOB, REASON, AGENT),
     ),
     Command(
         "job resume",
@@ -851,7 +885,7 @@ COMMANDS: Final = (
         "job delete",
         "end a job",
         "job:delete",
-        (JOB, flag("--reason", help="why", default="", metavar="TEXT"), AGENT),
+        (JOB, REASON, AGENT),
     ),
     Command(
         "job run",

@@ -9,11 +9,13 @@ from projections import runs
 from services.compactor.compactions import Compactions
 from services.compactor.decider import Limits
 from services.compactor.service import DURABLE, PATTERN, TRIGGERS, Compactor
+from services.runtime.config import Config
 from services.runtime.conversation import EVERYTHING
 from services.runtime.conversations import Conversations
-from services.runtime.process import Process
+from services.runtime.process import Process, thresholds
 from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
+from services.runtime.run_loop import Equipment
 from services.runtime.run_service import RunParts
 from services.runtime.supervisor import Loop
 from services.runtime.sweep import Sweep
@@ -23,44 +25,55 @@ CALLS: Final = 2  # one is enough; a model that calls a tool which it does not h
 AT_ONCE: Final = 16  # conversations that a process looks at, or summarises
 
 
-def build(process: Process) -> Mapping[str, Loop]:
-    """Return the loops of this service."""
-    settings = process.config.compactor
-    writer = process.writer("compactor")
-    folds = Conversations(
-        process.log, process.snapshots, keep=EVERYTHING, beside=process.conversations
+def profile(config: Config) -> Profile:
+    """Return how compactions behave."""
+    return Profile(
+        kind="compaction",
+        max_calls=CALLS,
+        guard=thresholds(config.guard.branch),
+        total_s=config.compactor.timeout_s,
+        failures=FAILURES,
     )
-    limits = Limits(
-        window_tokens=process.config.models.context_window_tokens,
-        keep=process.config.channel.history_entries,
+
+
+def limits(config: Config) -> Limits:
+    """Return what a conversation may fill."""
+    settings = config.compactor
+    return Limits(
+        window_tokens=config.models.context_window_tokens,
+        keep=config.channel.history_entries,
         background=settings.background_at,
         larger=settings.larger_at,
         emergency=settings.emergency_at,
         rollup_at=settings.rollup_at,
         rollup_of=settings.rollup_of,
     )
-    compactor = Compactor(writer, folds, limits)
+
+
+def equipped(equipment: Equipment, config: Config) -> Equipment:
+    """Return what compactions are given of what all runs share."""
+    settings = config.compactor
+    return replace(equipment, step_s=settings.timeout_s, max_output_tokens=settings.summary_tokens)
+
+
+def build(process: Process) -> Mapping[str, Loop]:
+    """Return the loops of this service."""
+    writer = process.writer("compactor")
+    folds = Conversations(
+        process.log, process.snapshots, keep=EVERYTHING, beside=process.conversations
+    )
+    compactor = Compactor(writer, folds, limits(process.config))
     compactions = Compactions(
         RunParts(
             writer=writer,
-            equipment=replace(
-                process.equipment,
-                step_s=settings.timeout_s,
-                max_output_tokens=settings.summary_tokens,
-            ),
+            equipment=equipped(process.equipment, process.config),
             conversations=folds,
             agents=process.agents,
-            profile=Profile(
-                kind="compaction",
-                max_calls=CALLS,
-                guard=process.thresholds(process.config.guard.branch),
-                total_s=settings.timeout_s,
-                failures=FAILURES,
-            ),
+            profile=profile(process.config),
             default_model=process.choice.model,
             concurrency=AT_ONCE,
         ),
-        settings.model,
+        process.config.compactor.model,
     )
     watch = partial(
         process.log.consume,

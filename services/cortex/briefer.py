@@ -7,17 +7,16 @@ Never:     calls a model; shows what a person or a channel keeps to itself
 
 from typing import Final
 
-from projections import activity
 from projections.activity import Pulse
 from schemas.cortex import BriefingWritten
 from services.cortex.layers import Material, compose
+from services.cortex.reading import Around
 from services.cortex.written import Written
 from services.errors import Conflict
 from services.runtime import days
 from services.runtime.bodies import BodyStore, text_of
 from services.runtime.briefings import subject_of
 from services.runtime.config import CortexSettings
-from services.runtime.database import Pool, reading
 from services.runtime.writer import Writer
 
 MOST_MEMORIES: Final = 60  # looked at; far more than any budget has room for
@@ -30,11 +29,11 @@ class Briefer:
     name = "briefing"
 
     def __init__(
-        self, writer: Writer, bodies: BodyStore, pool: Pool, settings: CortexSettings
+        self, writer: Writer, bodies: BodyStore, around: Around, settings: CortexSettings
     ) -> None:
         self._writer = writer
         self._bodies = bodies
-        self._pool = pool
+        self._around = around
         self._settings = settings
         self._zone = days.zone(settings.time_zone)
         self._written = Written(writer.log)
@@ -78,8 +77,7 @@ class Briefer:
             for layer in written.layers
         ):
             quoted |= {*synthesis.memories}
-        async with reading(self._pool, pulse.tenant) as conn:
-            return bool(await activity.gone(conn, pulse.tenant, sorted(quoted)))
+        return bool(await self._around.gone(pulse.tenant, sorted(quoted)))
 
     async def _material(self, pulse: Pulse, now: int) -> Material:
         tenant, agent = pulse.tenant, pulse.agent
@@ -92,14 +90,12 @@ class Briefer:
             *(line.memory_id for summary in summaries for line in summary.lines if line.memory_id),
             *(synthesis.memories if synthesis else ()),
         ]
-        async with reading(self._pool, tenant) as conn:
-            gone = await activity.gone(conn, tenant, quoted) if quoted else set()
-            identity = await activity.remembered(
-                conn, tenant, agent, kinds=("identity",), limit=MOST_MEMORIES
-            )
-            memories = await activity.remembered(conn, tenant, agent, limit=MOST_MEMORIES)
-            today = await activity.between(conn, tenant, agent, begin=begin, until=until)
-            places = await activity.places(conn, tenant, agent, since=now - LIVELY_S * 1_000_000)
+        around = self._around
+        gone = await around.gone(tenant, quoted)
+        identity = await around.remembered(tenant, agent, kinds=("identity",), limit=MOST_MEMORIES)
+        memories = await around.remembered(tenant, agent, limit=MOST_MEMORIES)
+        today = await around.between(tenant, agent, begin=begin, until=until)
+        places = await around.places(tenant, agent, since=now - LIVELY_S * 1_000_000)
         text = None
         if synthesis is not None and gone.isdisjoint(synthesis.memories):
             text = await text_of(self._bodies, synthesis.text)

@@ -7,17 +7,15 @@ Never:     calls a model; writes anything for a day on which nothing happened
 
 from typing import Final
 
-from projections import activity
 from projections.activity import Pulse
 from schemas.cortex import DaySummarised
 from schemas.subjects import matching
-from services.cortex.reading import caught_up
+from services.cortex.reading import Around
 from services.cortex.rollup import GRACE_S, Span, next_day, summarise
 from services.errors import Conflict
 from services.runtime import days, ids
 from services.runtime.briefings import subject_of
 from services.runtime.config import CortexSettings
-from services.runtime.database import Pool, reading
 from services.runtime.event_log import Recorded
 from services.runtime.writer import Writer
 
@@ -29,9 +27,9 @@ class DaysKept:
 
     name = "days"
 
-    def __init__(self, writer: Writer, pool: Pool, settings: CortexSettings) -> None:
+    def __init__(self, writer: Writer, around: Around, settings: CortexSettings) -> None:
         self._writer = writer
-        self._pool = pool
+        self._around = around
         self._zone_name = settings.time_zone
         self._zone = days.zone(settings.time_zone)
 
@@ -58,8 +56,7 @@ class DaysKept:
         event = newest.event if newest else None
         last = event if isinstance(event, DaySummarised) else None
         begin = last.until if last else 0
-        async with reading(self._pool, pulse.tenant) as conn:
-            first = await activity.first_since(conn, pulse.tenant, pulse.agent, begin=begin)
+        first = await self._around.first_since(pulse.tenant, pulse.agent, begin=begin)
         return next_day(last, first, self._zone, now=now)
 
     async def _complete(self, pulse: Pulse) -> bool:
@@ -67,13 +64,12 @@ class DaysKept:
         pattern = matching(pulse.tenant, pulse.agent)
         newest = await self._writer.log.last(pattern, fresh=True)
         seq = newest.seq if newest else 0
-        return await caught_up(self._pool, self._writer.clock, seq, activity.NAME)
+        return await self._around.has(seq)
 
     async def _summary(self, pulse: Pulse, span: Span) -> DaySummarised:
         where = {"begin": span.begin, "until": span.until}
-        async with reading(self._pool, pulse.tenant) as conn:
-            happened = await activity.between(conn, pulse.tenant, pulse.agent, **where, limit=MOST)
-            said = await activity.said(conn, pulse.tenant, pulse.agent, **where)
+        happened = await self._around.between(pulse.tenant, pulse.agent, **where, limit=MOST)
+        said = await self._around.said(pulse.tenant, pulse.agent, **where)
         return summarise(
             span,
             self._zone_name,

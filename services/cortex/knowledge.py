@@ -10,18 +10,17 @@ from typing import Final
 
 import structlog
 
-from projections import activity
 from projections.activity import Happening, Pulse
 from schemas.base import MemoryId
 from schemas.cortex import KnowledgeSynthesised, SynthesisFailed, SynthesisRequested
 from schemas.subjects import parse
 from services.cortex.layers import memory_line
+from services.cortex.reading import Around
 from services.errors import Conflict, ServiceError
 from services.runtime import ids
 from services.runtime.bodies import BodyStore, content
 from services.runtime.briefings import subject_of
 from services.runtime.config import CortexSettings
-from services.runtime.database import Pool, reading
 from services.runtime.event_log import Delivery, Handler, Recorded
 from services.runtime.live import Live, changes
 from services.runtime.prompts import digest
@@ -42,14 +41,14 @@ class Knowledge:
         self,
         writer: Writer,
         bodies: BodyStore,
-        pool: Pool,
+        around: Around,
         live: Live,
         settings: CortexSettings,
         handle: Handler,
     ) -> None:
         self._writer = writer
         self._bodies = bodies
-        self._pool = pool
+        self._around = around
         self._live = live
         self._settings = settings
         self._handle = handle
@@ -73,8 +72,7 @@ class Knowledge:
         interval = self._settings.synthesis_interval_s * 1_000_000
         if newest and now - newest.envelope.at < interval:
             return True
-        async with reading(self._pool, pulse.tenant) as conn:
-            known = await activity.remembered(conn, pulse.tenant, pulse.agent, limit=MOST)
+        known = await self._around.remembered(pulse.tenant, pulse.agent, limit=MOST)
         if len(known) < self._settings.synthesis_memories:
             return True
         source = _source(known)

@@ -62,7 +62,7 @@ def compose(material: Material, settings: CortexSettings) -> BriefingWritten:
         _week(material, today, settings.week_tokens),
         _yesterday(material, days.after(today, -1), settings.yesterday_tokens),
         _today(material, today, settings.today_tokens),
-        layer("channels", map(place_line, material.places), settings.channels_tokens),
+        layer("channels", map(place_line, _by_name(material.places)), settings.channels_tokens),
     )
     return BriefingWritten(
         layers=tuple(layer for layer in layers if layer.lines),
@@ -121,6 +121,11 @@ def collapsed(lines: Iterable[Line]) -> list[Line]:
         times = len(list(same))
         found.append(Line(text=f"{line.text} ({times} times)") if times > 1 else line)
     return found
+
+
+def _by_name(places: Sequence[Place]) -> list[Place]:
+    """Return them by name, as no database sorts them whose language is not known."""
+    return sorted(places, key=lambda place: (place.adapter, place.conversation))
 
 
 def _id(row: Happening) -> MemoryId:

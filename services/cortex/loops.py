@@ -11,12 +11,14 @@ from services.cortex.associations import Associations
 from services.cortex.briefer import Briefer
 from services.cortex.days_kept import DaysKept
 from services.cortex.knowledge import Knowledge
+from services.cortex.reading import Around
 from services.cortex.similarity import Similarity
 from services.cortex.supervision import Supervision
 from services.cortex.synthesis import DURABLE, Syntheses, SynthesisParts
 from services.cortex.tending import Tending
 from services.errors import ServiceError
-from services.runtime.process import Process
+from services.runtime.config import Config
+from services.runtime.process import Process, thresholds
 from services.runtime.retries import Retries
 from services.runtime.run_decider import Profile
 from services.runtime.supervisor import Loop
@@ -45,6 +47,17 @@ def periodic(process: Process, name: str, seconds: float, look: Look) -> Loop:
     return run
 
 
+def profile(config: Config) -> Profile:
+    """Return how syntheses behave."""
+    return Profile(
+        kind="synthesis",
+        max_calls=2,  # a text ends it; the second is for a model that tried to use a tool
+        guard=thresholds(config.guard.branch),
+        total_s=SYNTHESIS_S,
+        failures=FAILURES,
+    )
+
+
 def build(process: Process) -> Mapping[str, Loop]:
     """Return the loops of this service."""
     config, settings = process.config, process.config.cortex
@@ -54,23 +67,18 @@ def build(process: Process) -> Mapping[str, Loop]:
             writer=writer,
             equipment=replace(process.equipment, step_s=SYNTHESIS_S),
             agents=process.agents,
-            profile=Profile(
-                kind="synthesis",
-                max_calls=2,  # a text ends it; the second is for a model that tried to use a tool
-                guard=process.thresholds(config.guard.branch),
-                total_s=SYNTHESIS_S,
-                failures=FAILURES,
-            ),
+            profile=profile(config),
             default_model=process.choice.model,
         )
     )
+    around = Around(pool, process.clock)
     tending = Tending(
         pool,
         process.agents,
         (
-            DaysKept(writer, pool, settings),
-            Knowledge(writer, process.bodies, pool, process.live, settings, syntheses.handle),
-            Briefer(writer, process.bodies, pool, settings),
+            DaysKept(writer, around, settings),
+            Knowledge(writer, process.bodies, around, process.live, settings, syntheses.handle),
+            Briefer(writer, process.bodies, around, settings),
         ),
     )
     associations = Associations(writer, pool, settings, Similarity(process.embedder))

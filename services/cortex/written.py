@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from schemas.cortex import DaySummarised, KnowledgeSynthesised
+from services.runtime.behind import HistoryGone, behind
 from services.runtime.briefings import subject_of
 from services.runtime.event_log import EventLog
 
@@ -35,14 +36,26 @@ class Written:
         Raises:
             LogUnavailable: it cannot be read now.
         """
+        try:
+            await self._read_on(tenant, agent)
+        except HistoryGone:
+            del self._kept[tenant, agent]
+            await self._read_on(tenant, agent)
+
+    async def _read_on(self, tenant: str, agent: str) -> None:
+        """Take in what came since.
+
+        Raises:
+            HistoryGone: what is kept is not in the log any more.
+        """
         kept = self._kept.setdefault((tenant, agent), _Kept())
         days = str(subject_of(tenant, agent, "days"))
-        async for recorded in self._log.read(days, after=kept.days_seq, fresh=True):
+        async for recorded in behind(self._log, days, kept.days_seq, fresh=True):
             kept.days_seq = recorded.seq
             if isinstance(recorded.event, DaySummarised):
                 kept.days.append(recorded.event)
         knowledge = str(subject_of(tenant, agent, "knowledge"))
-        async for recorded in self._log.read(knowledge, after=kept.knowledge_seq, fresh=True):
+        async for recorded in behind(self._log, knowledge, kept.knowledge_seq, fresh=True):
             kept.knowledge_seq = recorded.seq
             if isinstance(recorded.event, KnowledgeSynthesised):
                 kept.synthesis = recorded.event

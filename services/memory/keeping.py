@@ -44,6 +44,13 @@ class Origin:
     """A sequence before which it cannot have been stored; None where this is the only try."""
     cause: EventId | None = None
     turn: RunId | None = None
+    actor: str | None = None
+    """Who wants it, for the envelope; None for whoever writes."""
+
+    @property
+    def event_id(self) -> EventId:
+        """The id of the event that says what became of it."""
+        return ids.derived("saved", self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +171,18 @@ class Keeper:
     async def _store(
         self, place: Place, events: Sequence[MemoryEvent], origin: Origin, *, expected: int
     ) -> int:
-        """Append what belongs together, at once and behind `expected` or not at all."""
+        """Append what belongs together behind `expected` or not at all; return the first's seq."""
         appends: list[Append] = []
         for index, event in enumerate(events):
-            id_ = _id(origin) if index == 0 else ids.derived("linked", origin.key, str(index))
-            envelope = self.writer.seal(event, id=id_, cause=origin.cause, turn=origin.turn)
+            id_ = origin.event_id if index == 0 else ids.derived("linked", origin.key, str(index))
+            envelope = self.writer.seal(
+                event, id=id_, cause=origin.cause, turn=origin.turn, actor=origin.actor
+            )
             condition = expected if index == 0 else None
             appends.append(Append(memory_subject(place), envelope, condition))
         if len(appends) > 1:
-            return await self.writer.log.append_batch(appends)
+            last = await self.writer.log.append_batch(appends)
+            return last - len(appends) + 1  # a batch is stored without anything in between
         return await self.writer.log.append_if(appends[0].subject, expected, appends[0].envelope)
 
     async def _look(
@@ -209,7 +219,7 @@ class Keeper:
         async for recorded in self.writer.log.read(subject, after=after, fresh=True):
             looked.newest = recorded.seq
             event = recorded.event
-            if recorded.envelope.id == _id(origin) and isinstance(
+            if recorded.envelope.id == origin.event_id and isinstance(
                 event, MemorySaved | MemoryTouched
             ):
                 looked.ours = Kept(event, recorded.seq)
@@ -278,7 +288,3 @@ def _first(events: Sequence[MemoryEvent]) -> MemorySaved | MemoryTouched:
 def memory_subject(place: Place) -> str:
     """Return the subject of an agent's memories."""
     return str(Subject(place.tenant, place.agent, entity="memory"))
-
-
-def _id(origin: Origin) -> EventId:
-    return ids.derived("saved", origin.key)

@@ -9,6 +9,7 @@ from schemas.config import AgentDefined, AgentRetired
 from schemas.subjects import Subject
 from services.errors import Rejected, Transient
 from services.runtime import ids
+from services.runtime.behind import HistoryGone, behind
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.event_log import EventLog
 from services.runtime.writer import Writer
@@ -50,20 +51,32 @@ class Agents:
     async def of(self, tenant: str) -> list[Agent]:
         """Return the tenant's agents, by id."""
         async with self._reading:
-            agents = self._known.setdefault(tenant, {})
             asked_at = self._clock.monotonic()
-            after = self._read.get(tenant, 0)
-            async for recorded in self._log.read(config_subject(tenant), after=after):
-                self._read[tenant] = recorded.seq
-                match recorded.event:
-                    case AgentDefined(agent=id_, name=name, instructions=text, model=model):
-                        agents[id_] = Agent(tenant, id_, name, text, model)
-                    case AgentRetired(agent=id_):
-                        agents.pop(id_, None)
-                    case _:
-                        pass
+            try:
+                await self._read_on(tenant)
+            except HistoryGone:
+                del self._known[tenant], self._read[tenant]
+                await self._read_on(tenant)
             self._read_at[tenant] = asked_at
+            agents = self._known[tenant]
             return [agents[id_] for id_ in sorted(agents)]
+
+    async def _read_on(self, tenant: str) -> None:
+        """Take in what came since.
+
+        Raises:
+            HistoryGone: what is known is not in the log any more.
+        """
+        agents, seq = self._known.setdefault(tenant, {}), self._read.get(tenant, 0)
+        async for recorded in behind(self._log, config_subject(tenant), seq):
+            self._read[tenant] = recorded.seq
+            match recorded.event:
+                case AgentDefined(agent=id_, name=name, instructions=text, model=model):
+                    agents[id_] = Agent(tenant, id_, name, text, model)
+                case AgentRetired(agent=id_):
+                    agents.pop(id_, None)
+                case _:
+                    pass
 
     async def get(self, tenant: str, agent: str) -> Agent:
         """Return one agent as it was defined at most `FRESH_S` ago; as last seen with the log away.

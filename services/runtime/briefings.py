@@ -65,8 +65,12 @@ class Briefings:
         known = self._known.get(key)
         if known is not None and now - known.read_at < FRESH_S:
             return known.briefing
+        subject = str(subject_of(tenant, agent, "briefing"))
         try:
-            recorded = await self._log.last(str(subject_of(tenant, agent, "briefing")))
+            recorded = await self._log.last(subject)
+            if known is not None and known.seq > (recorded.seq if recorded else 0):
+                # A replica that lags served us; or it was erased, and must not be shown any more.
+                recorded = await self._log.last(subject, fresh=True)
         except Transient:
             return known.briefing if known else None
         event = recorded.event if recorded else None
@@ -75,8 +79,6 @@ class Briefings:
             now,
             event if isinstance(event, BriefingWritten) else None,
         )
-        if known is not None and known.seq > found.seq:  # a replica that lags served us
-            found = _Known(known.seq, now, known.briefing)
         self._known[key] = found
         return found.briefing
 

@@ -17,6 +17,7 @@ from schemas.base import Content, EventId
 from schemas.subjects import Subject
 from services.errors import ServiceError
 from services.runtime import chronicle, lineage
+from services.runtime.behind import HistoryGone
 from services.runtime.bodies import BodyStore, text_of
 from services.runtime.chronicle import LONGEST, Checkpoint
 from services.runtime.conversation import Conversation, Entry, evolve
@@ -35,10 +36,15 @@ log = structlog.get_logger()
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _DECODE: Final = msgspec.json.Decoder(Conversation).decode
-SHAPE: Final = sha256(
-    msgspec.json.encode(msgspec.json.schema(Conversation), order="sorted")
-).hexdigest()[:12]
-"""Fingerprint of the fold's shape; a snapshot of another shape is not read."""
+
+
+def shape_of(fold: type) -> str:
+    """Return the fingerprint of a fold's shape; a snapshot of another shape is not read."""
+    schema = msgspec.json.encode(msgspec.json.schema(fold), order="sorted")
+    return sha256(schema).hexdigest()[:12]
+
+
+SHAPE: Final = shape_of(Conversation)
 
 
 class Snapshots(Protocol):
@@ -137,16 +143,11 @@ class Conversations:
         try:
             async with lock:
                 state = self._folds.get(key) or await self._from_snapshot(key)
-                folded = 0
-                behind = lineage.told(self._log, subject, after=state.seq, fresh=fresh)
-                async for recorded in behind:
-                    state = evolve(state, recorded, keep=self._keep)
-                    folded += 1
-                if until is not None and state.seq < until:  # a replica that lags served us
-                    behind = lineage.told(self._log, subject, after=state.seq, until=until)
-                    async for recorded in behind:
-                        state = evolve(state, recorded, keep=self._keep)
-                        folded += 1
+                try:
+                    state, folded = await self._read_on(subject, state, until, fresh=fresh)
+                except HistoryGone:  # it was erased, or is of a log that was lost and begun anew
+                    self._folds.pop(key, None)
+                    state, folded = await self._read_on(subject, Conversation(), until, fresh=True)
                 self._remember(key, state)
                 if folded:
                     await self._maybe_save(key, state, folded)
@@ -154,6 +155,25 @@ class Conversations:
         finally:
             if not lock.locked():
                 self._locks.pop(key, None)
+
+    async def _read_on(
+        self, subject: Subject, state: Conversation, until: int | None, *, fresh: bool
+    ) -> tuple[Conversation, int]:
+        """Return a fold with what came since, and how many events that was.
+
+        Raises:
+            HistoryGone: what it stands on is not in the log.
+        """
+        folded = 0
+        new = lineage.told(self._log, subject, after=state.seq, at=state.at, fresh=fresh)
+        async for recorded in new:
+            state = evolve(state, recorded, keep=self._keep)
+            folded += 1
+        if until is not None and state.seq < until:  # a replica that lags served us
+            async for recorded in lineage.told(self._log, subject, after=state.seq, until=until):
+                state = evolve(state, recorded, keep=self._keep)
+                folded += 1
+        return state, folded
 
     def _remember(self, key: str, state: Conversation) -> None:
         known = self._folds.get(key)
@@ -177,14 +197,9 @@ class Conversations:
         if saved is None:
             return Conversation()
         try:
-            state = _DECODE(saved)
+            return _DECODE(saved)
         except msgspec.DecodeError:
             return Conversation()
-        last = max(state.seq, 1)
-        async for recorded in self._log.read(key, after=last - 1, until=last):
-            if recorded.envelope.id == state.at:
-                return state
-        return Conversation()  # of a log that was lost and begun anew
 
 
 def _key(subject: str, keep: int) -> str:

@@ -19,6 +19,7 @@ from schemas.subjects import InvalidToken
 from services.errors import Conflict, Rejected
 from services.runtime import ids
 from services.runtime.agents import Agents
+from services.runtime.behind import HistoryGone, behind
 from services.runtime.bodies import BodyStore
 from services.runtime.document import Document, DocumentState, document_id, document_subject
 from services.runtime.event_log import EventLog
@@ -84,8 +85,13 @@ class DocumentLog:
         async with self._locks.setdefault(subject, asyncio.Lock()):
             document = self._known.setdefault(subject, Document())
             self._known.move_to_end(subject)
-            async for recorded in self._log.read(subject, after=document.seq, fresh=True):
-                document.add(recorded)
+            try:
+                async for recorded in behind(self._log, subject, document.seq, fresh=True):
+                    document.add(recorded)
+            except HistoryGone:
+                document = self._known[subject] = Document()
+                async for recorded in self._log.read(subject, fresh=True):
+                    document.add(recorded)
         while len(self._known) > KEPT:
             self._locks.pop(self._known.popitem(last=False)[0], None)
         return document

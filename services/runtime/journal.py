@@ -11,6 +11,7 @@ from schemas.base import EventId, RunId
 from schemas.envelope import Envelope
 from schemas.run import InputReceived, ModelReturned, RunEvent, RunResumed, RunStarted, ToolCall
 from services.errors import Conflict, Fenced, LogFull, LogUnavailable
+from services.runtime.behind import HistoryGone, behind
 from services.runtime.bodies import BodyStore
 from services.runtime.event_log import EventLog, Recorded
 from services.runtime.run_state import RunState, evolve
@@ -69,10 +70,20 @@ class Journal:
             self.state = evolve(self.state, newest)
 
     async def refresh(self, *, after: int | None = None) -> None:
-        """Fold what came since."""
-        start = self.state.seq if after is None else after
-        async for recorded in self.log.read(self.subject, after=start, fresh=True):
-            await self._fold(recorded)
+        """Fold what came since.
+
+        Raises:
+            Fenced: the run was erased.
+        """
+        try:
+            if after is None:
+                new = behind(self.log, self.subject, self.state.seq, fresh=True)
+            else:
+                new = self.log.read(self.subject, after=after, fresh=True)
+            async for recorded in new:
+                await self._fold(recorded)
+        except HistoryGone as gone:
+            raise Fenced(f"{self.state.run_id} was erased: {gone}") from gone
 
     def on_behalf_of(self, turn: RunId | None, cause: EventId | None) -> None:
         """Say which turn the coming events belong to, and what led to them."""

@@ -7,6 +7,7 @@ from schemas.base import EventId
 from schemas.channel import ConversationForked
 from schemas.subjects import Subject
 from services.errors import Rejected
+from services.runtime.behind import behind
 from services.runtime.event_log import EventLog, Recorded
 
 DEEPEST: Final = 50  # forks of forks; more are a circle, which nobody of ours makes
@@ -42,6 +43,7 @@ async def told(
     conversation: Subject,
     *,
     after: int = 0,
+    at: EventId | None = None,
     until: int | None = None,
     fresh: bool = False,
 ) -> AsyncIterator[Recorded]:
@@ -51,26 +53,29 @@ async def told(
         event_log: Where they are.
         conversation: Any stream of it.
         after: Sequence of its own to start behind; 0 for the beginning, shared history included.
+        at: The event there, where it is known.
         until: Last sequence of its own.
         fresh: As for the log; what is shared is always read in full.
 
     Raises:
         HistoryMissing: it is a fork, and what it shares is not there.
+        HistoryGone: the event to start behind is not there.
     """
-    async for recorded in _told(event_log, conversation, after, until, fresh=fresh, deep=0):
+    async for recorded in _told(event_log, conversation, after, at, until, fresh=fresh, deep=0):
         yield recorded
 
 
-async def _told(
+async def _told(  # noqa: PLR0913 - what `told` takes
     event_log: EventLog,
     conversation: Subject,
     after: int,
+    at: EventId | None,
     until: int | None,
     *,
     fresh: bool,
     deep: int,
 ) -> AsyncIterator[Recorded]:
-    own = event_log.read(str(conversation.channel), after=after, until=until, fresh=fresh)
+    own = behind(event_log, str(conversation.channel), after, at, until=until, fresh=fresh)
     may_share = after == 0
     async for recorded in own:
         if may_share and isinstance(recorded.event, ConversationForked):
@@ -85,7 +90,7 @@ async def _up_to(
     event_log: EventLog, parent: Subject, at: EventId, *, deep: int
 ) -> AsyncIterator[Recorded]:
     if deep <= DEEPEST:
-        async for recorded in _told(event_log, parent, 0, None, fresh=True, deep=deep):
+        async for recorded in _told(event_log, parent, 0, None, None, fresh=True, deep=deep):
             yield recorded
             if recorded.envelope.id == at:
                 return

@@ -20,17 +20,21 @@ DEFAULT_IMPORTANCE: Final[dict[MemoryKind, float]] = {
 """How much each kind counts where nobody says."""
 
 
+class InvalidMemory(Rejected):
+    """It cannot be remembered like this."""
+
+
 def statement(raw: str) -> str:
     """Return the text of a memory.
 
     Raises:
-        Rejected: it is empty, or too long to be one statement.
+        InvalidMemory: it is empty, or too long to be one statement.
     """
     text = clean(raw).strip()
     if not text:
-        raise Rejected("There is nothing in it to remember.")
+        raise InvalidMemory("There is nothing in it to remember.")
     if len(text.encode()) > INLINE_BYTES:
-        raise Rejected(
+        raise InvalidMemory(
             f"A memory holds one statement, at most {INLINE_BYTES:,} bytes; this has "
             f"{len(text.encode()):,}. Save what matters in it, or have a worker write a file."
         )

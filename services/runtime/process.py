@@ -135,10 +135,6 @@ class Process:
         finally:
             await end(stopping, doing)
 
-    def thresholds(self, settings: GuardThresholds) -> Thresholds:
-        """Return the loop guard's thresholds of one kind of run."""
-        return thresholds(settings)
-
     async def define_agents(self) -> None:
         """Put the agents of the configuration on the log, where they differ from it."""
         for id_, settings in self.config.agents.items():

@@ -76,4 +76,4 @@ class Writer:
             try:
                 return await self.log.append_if(subject, last, envelope)
             except Conflict:
-                continue
+                since, last = max(since, last), 0  # the newest of it may have been erased

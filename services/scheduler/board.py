@@ -1,7 +1,7 @@
 """Every job there is, folded from the log, and which of them is to be looked at next."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator
 
 import structlog
 
@@ -20,15 +20,20 @@ PATTERN = matching(adapter=ADAPTER, entity="channel")
 class Board:
     """Jobs by subject, and a heap of when each wants to be looked at: no timer for each of them."""
 
-    def __init__(self) -> None:
-        self.position = 0
-        """Sequence up to which everything is folded."""
-        self._jobs: dict[str, Job] = {}
+    def __init__(self, jobs: dict[str, Job] | None = None, position: int = 0) -> None:
+        """Begin with jobs as they were at a position, or with none."""
+        self.position = position
+        """The newest sequence that is folded."""
+        self._jobs = jobs or {}
         self._wakes: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    def jobs(self) -> ItemsView[str, Job]:
+        """Return the jobs by subject."""
+        return self._jobs.items()
 
     def job(self, subject: str) -> Job:
         """Return the job of a subject, new if nothing is known of it."""
@@ -39,6 +44,11 @@ class Board:
         """Fold one event; when to look at its job is for `plan`."""
         self.position = max(self.position, recorded.seq)
         self._jobs[recorded.subject] = evolve(self.job(recorded.subject), recorded)
+
+    def forget(self, subject: str) -> None:
+        """Know nothing of a job any more."""
+        self._jobs.pop(subject, None)
+        self.set(subject, None)
 
     def plan(self, subject: str, *, now: int) -> None:
         """Work out when to look at a job, from how it stands.

@@ -11,7 +11,8 @@ from schemas.channel import CancelRequested
 from schemas.schedule import OccurrenceEnded
 from services.errors import Conflict, Transient
 from services.runtime import ids
-from services.runtime.event_log import Append, Recorded
+from services.runtime.behind import HistoryGone, check
+from services.runtime.event_log import Append, EventLog, Recorded
 from services.runtime.jobs.decider import Down, Record, Step, TimeOut, Wait, decide
 from services.runtime.jobs.job import Job, evolve
 from services.runtime.telemetry.context import begun_by
@@ -88,9 +89,19 @@ class Recording:
                 while await self._record(subject):
                     pass
             except Conflict:  # somebody was faster; what was appended comes by the tail
-                self._later(subject, SOON_S)
+                await self._look_again(subject)
             except Transient as error:
                 self._again([subject], error)
+
+    async def _look_again(self, subject: str) -> None:
+        """See to it that a job is looked at again whose record was refused."""
+        try:
+            await restand(self.board, self.writer.log, subject)
+        except Transient as error:
+            self._again([subject], error)
+        else:
+            if self.board.job(subject).seq:
+                self._later(subject, SOON_S)
 
     def _again(self, subjects: Sequence[str], error: Transient) -> None:
         job = subjects[0]
@@ -178,3 +189,20 @@ class Recording:
         """Fold what is stored: under an id that others use too, it may be theirs."""
         async for recorded in self.writer.log.read(subject, after=job.seq, fresh=True):
             self.board.take(recorded)
+
+
+async def restand(board: Board, event_log: EventLog, subject: str) -> None:
+    """Begin a job anew if what it stands on was erased: all that is decided on it is refused.
+
+    Raises:
+        LogUnavailable: whether it was cannot be seen now.
+    """
+    known = board.job(subject)
+    if not known.seq:
+        return
+    try:
+        await check(event_log, subject, known.seq)
+    except HistoryGone:
+        board.forget(subject)
+        async for recorded in event_log.read(subject, fresh=True):
+            board.take(recorded)

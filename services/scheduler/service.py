@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from schemas.schedule import JobDefined
 from services.runtime.cancelling import end
 from services.runtime.closing import closing
 from services.runtime.config import SchedulerSettings
@@ -18,7 +19,8 @@ from services.runtime.event_log import Recorded
 from services.runtime.jobs.decider import Down
 from services.runtime.writer import Writer
 from services.scheduler.board import PATTERN, Board
-from services.scheduler.recording import Recording
+from services.scheduler.keeping import EVERY, keep, kept
+from services.scheduler.recording import Recording, restand
 
 ALIVE: Final = "scheduler.alive"  # key of the mark that a scheduler runs: never rename
 LOOK_S: Final = 1.0  # longest sleep: a clock that is set forward is noticed this soon
@@ -36,6 +38,9 @@ class Scheduler:
         stopping: asyncio.Event,
     ) -> None:
         self.board = Board()
+        self._folded: Recorded | None = None
+        """The newest event that came in the order of the log: nothing before it is left to fold."""
+        self._since_kept = 0
         self._writer = writer
         self._marks = marks
         self._settings = settings
@@ -61,20 +66,32 @@ class Scheduler:
 
     async def load(self) -> None:
         """Read all jobs, and when a scheduler was last known to run."""
-        self.board = Board()
         last = await self._writer.log.last(PATTERN, fresh=True)
-        if last is not None:  # a tail is much faster than `read` over long distances
-            async with closing(self._writer.log.tail(PATTERN)) as events:
-                async for recorded in events:
-                    self.board.take(recorded)
-                    if recorded.seq >= last.seq:
-                        break
+        self.board = Board() if last is None else await kept(self._writer.log, self._marks)
+        if last is not None and last.seq > self.board.position:
+            await self._read_up_to(last.seq)
         now = self._writer.clock.now()
         mark = await self._marks.load(ALIVE)
         after = int(mark) if mark is not None and mark.isdigit() else 0
         self._down, self._seen_at = Down(after, now), now
         self.board.plan_all(now=now)
         self._loaded.set()
+
+    async def _read_up_to(self, seq: int) -> None:
+        """Fold what came since; a tail is much faster than `read` over long distances."""
+        known = {subject for subject, _ in self.board.jobs()}
+        async with closing(self._writer.log.tail(PATTERN, after=self.board.position)) as events:
+            async for recorded in events:
+                if recorded.subject in known and isinstance(recorded.event, JobDefined):
+                    await restand(self.board, self._writer.log, recorded.subject)
+                self._fold(recorded)
+                if recorded.seq >= seq:
+                    return
+
+    def _fold(self, recorded: Recorded) -> None:
+        self.board.take(recorded)
+        self._folded = recorded
+        self._since_kept += 1
 
     async def run_once(self) -> None:
         """Record everything that is due now, of all jobs; what cannot be stored is tried again."""
@@ -95,17 +112,22 @@ class Scheduler:
         await end(*waiting)
         while not self._stopping.is_set():
             await self._marks.save(ALIVE, b"%d" % self._writer.clock.now())
+            if self._since_kept >= EVERY and self._folded is not None:
+                self._since_kept = 0
+                await keep(self.board, self._folded, self._marks)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.alive_s):
                     await self._stopping.wait()
 
     async def _follow(self) -> None:
         async for recorded in self._writer.log.tail(PATTERN, after=self.board.position):
+            if isinstance(recorded.event, JobDefined):  # perhaps in the place of an erased one
+                await restand(self.board, self._writer.log, recorded.subject)
             self.take(recorded)
 
     def take(self, recorded: Recorded) -> None:
         """Fold an event that somebody appended, and look at its job again."""
-        self.board.take(recorded)
+        self._fold(recorded)
         self.board.plan(recorded.subject, now=self._writer.clock.now())
         self._moved.set()
 

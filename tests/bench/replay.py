@@ -9,7 +9,8 @@ import structlog
 
 from schemas.subjects import Subject
 from services.cli.replaying.recording import Recording
-from services.cli.replaying.replay import Replay, runs_of
+from services.cli.replaying.replay import Replay
+from services.cli.replaying.runs import runs_of
 from services.runtime.config import Config
 from tests.bench.figures import Figure
 from tests.support.replicas import Deliveries, Shared

@@ -413,6 +413,7 @@ async def test_the_documentation_is_valid_and_whole(portal):
     conversation = "/api/v1/agents/{agent}/conversations/{conversation}"
     documents = "/api/v1/agents/{agent}/documents"
     job = "/api/v1/agents/{agent}/jobs/{job}"
+    memories = "/api/v1/agents/{agent}/memories"
     tasks = "/api/v1/agents/{agent}/tasks"
     goals = "/api/v1/agents/{agent}/goals"
     assert {
@@ -440,6 +441,7 @@ async def test_the_documentation_is_valid_and_whole(portal):
         f"get {documents}",
         f"post {documents}",
         f"get {documents}/{{document}}",
+        f"get {documents}/{{document}}/stream",
         f"post {documents}/{{document}}/forget",
         "get /api/v1/agents/{agent}/jobs",
         *(f"{method} {job}" for method in ("get", "put", "patch", "delete")),
@@ -456,6 +458,11 @@ async def test_the_documentation_is_valid_and_whole(portal):
         f"get {goals}/{{goal}}",
         f"get {goals}/{{goal}}/history",
         *(f"post {goals}/{{goal}}/{what}" for what in ("state", "edit", "comments")),
+        *(f"{method} {memories}" for method in ("get", "post")),
+        *(f"get {memories}/{what}" for what in ("recall", "export", "export.md", "{memory}")),
+        *(f"post {memories}/{what}" for what in ("forget", "{memory}/correct", "{memory}/forget")),
+        "get /api/v1/people",
+        *(f"post /api/v1/people/{what}" for what in ("link", "unlink")),
         "get /api/v1/why/missed",
         "get /api/v1/why/{ref}",
     } == set(operations)

@@ -1,5 +1,6 @@
 """Documents over the HTTP interface, on a whole installation."""
 
+import asyncio
 from base64 import b64encode
 from hashlib import sha256
 
@@ -13,7 +14,12 @@ from services.memory.keeping import Keeper
 from services.memory.neighbours import Projected
 from services.memory.people import People
 from services.runtime.database import reading
-from tests.support.portal import shared_portal  # noqa: F401 - found by name
+from tests.support.pdfs import locked, pdf
+from tests.support.portal import (
+    Stream,
+    portal_maker,  # noqa: F401 - found by name
+    shared_portal,  # noqa: F401 - found by name
+)
 from tests.support.servers import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -132,3 +138,73 @@ async def test_a_poisoned_document_is_shown_to_a_model_as_somebody_elses_words(p
     assert [line.removeprefix("|").strip() for line in lines] == evil.split("\n")
     nothing = await tool.run(scope, "key", tool.arguments(query="zeppelin"))
     assert nothing.text == NOTHING
+
+
+async def followed(portal, document_id):
+    path = f"{PATH}/{document_id}/stream"
+    async with portal.http.stream("GET", path) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        stream = Stream(response)
+        async for _ in stream.events():
+            pass
+    return stream
+
+
+async def test_a_document_is_followed_until_it_can_be_found(portal):
+    text = "\n\n".join(f"Paragraph {number} of a long story." * 20 for number in range(400))
+    handed_in = await portal.http.post(PATH, json=with_content("story.md", text.encode()))
+    document_id = handed_in.json()["document_id"]
+    stream = await followed(portal, document_id)
+    *moving, settled = stream.heard
+    assert {each.name for each in moving} <= {"standing"}
+    assert (settled.name, settled.data["state"]) == ("settled", "ingested")
+    assert settled.data["stored"] == settled.data["to_store"] > 0
+    ids = [each.id for each in stream.heard]
+    assert ids == sorted(set(ids))
+    assert settled.id == settled.data["seq"]
+    again = await followed(portal, document_id)
+    assert [(each.name, each.id) for each in again.heard] == [("settled", settled.id)]
+    assert (await portal.http.get(f"{PATH}/none/stream")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "says"),
+    [
+        ("scan.pdf", pdf(""), "no_text", "pictures without text"),
+        ("locked.pdf", locked(pdf("secret"), "x"), "encrypted", "password"),
+        ("broken.pdf", pdf("whole")[:200], "damaged", ""),
+        ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8, "binary", ""),
+        ("empty.md", b"", "empty", ""),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_with_the_reason(portal, name, content, reason, says):
+    handed_in = await portal.http.post(PATH, json=with_content(name, content))
+    assert handed_in.status_code == 202, handed_in.text
+    (*_, settled) = (await followed(portal, handed_in.json()["document_id"])).heard
+    assert (settled.data["state"], settled.data["reason"]) == ("refused", reason)
+    assert says in settled.data["detail"]
+    assert settled.data["detail"]
+
+
+async def test_a_document_that_is_too_large_is_refused_before_it_is_sent(new_portal):
+    portal = await new_portal(PENSTOCK_INGEST_MAX_BYTES="1000")
+    content = b"x" * 1_001
+    for asked in (body("big.txt", content), with_content("big.txt", content)):
+        standing = (await portal.http.post(PATH, json=asked)).json()
+        assert (standing["state"], standing["reason"]) == ("refused", "too_large")
+        assert "1,000" in standing["detail"]
+    huge = with_content("huge.txt", b"x" * 200_000)
+    assert (await portal.http.post(PATH, json=huge)).status_code == 413
+
+
+async def test_streams_end_when_the_process_stops(new_portal):
+    portal = await new_portal(services=("projector",))  # nobody reads documents
+    handed_in = await portal.http.post(PATH, json=with_content("waits.md", b"waits"))
+    following = asyncio.create_task(followed(portal, handed_in.json()["document_id"]))
+
+    async def is_open():
+        return b"penstock_http_streams 1.0" in (await portal.http.get("/metrics")).content
+
+    await until(is_open)
+    portal.process.stopping.set()
+    assert [each.data["state"] for each in (await following).heard] == ["received"]

@@ -13,6 +13,7 @@ from services.cortex.associations import Associations
 from services.cortex.briefer import Briefer
 from services.cortex.days_kept import DaysKept
 from services.cortex.knowledge import Knowledge
+from services.cortex.reading import Around
 from services.cortex.similarity import Similarity
 from services.cortex.supervision import Supervision
 from services.cortex.tending import Tending
@@ -132,13 +133,14 @@ class Cortex:
         async def handle(delivery) -> None:
             stand.handled.append(delivery)
 
+        around = Around(pool, stand.clock)
         self.tending = Tending(
             pool,
             Agents(log),
             (
-                DaysKept(writer, pool, settings),
-                Knowledge(writer, stand.bodies, pool, stand.live, settings, handle),
-                Briefer(writer, stand.bodies, pool, settings),
+                DaysKept(writer, around, settings),
+                Knowledge(writer, stand.bodies, around, stand.live, settings, handle),
+                Briefer(writer, stand.bodies, around, settings),
             ),
         )
         self.associations = Associations(writer, pool, settings, similarity)

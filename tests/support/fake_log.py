@@ -19,11 +19,20 @@ class FakeLog:
 
     def __init__(self) -> None:
         self.events: list[Recorded] = []
+        self.purged: set[int] = set()
         self.before_append: Callable[[str], None] | None = None
         self._ids: dict[str, int] = {}
         self._grown = asyncio.Condition()
         self._positions: dict[str, int] = {}
         self._returned: dict[str, list[tuple[int, int]]] = {}
+
+    def purge(self, pattern: str) -> None:
+        """Erase what a pattern selects, as an administrator does."""
+        self.purged |= {it.seq for it in self.events if matches(pattern, it.subject)}
+
+    def _there(self, after: int = 0, until: int | None = None) -> list[Recorded]:
+        events = self.events[after:until]
+        return [it for it in events if it.seq not in self.purged] if self.purged else events
 
     async def append(self, subject: str, envelope: Envelope) -> int:
         return await self._store([Append(subject, envelope)])
@@ -58,14 +67,15 @@ class FakeLog:
 
     def _last_seq(self, pattern: str) -> int:
         if "*" not in pattern and ">" not in pattern:
-            return next((e.seq for e in reversed(self.events) if e.subject == pattern), 0)
-        return max((e.seq for e in self.events if matches(pattern, e.subject)), default=0)
+            found = (it.seq for it in reversed(self.events) if it.subject == pattern)
+            return next((seq for seq in found if seq not in self.purged), 0)
+        return max((e.seq for e in self._there() if matches(pattern, e.subject)), default=0)
 
     async def read(
         self, pattern: str, *, after: int = 0, until: int | None = None, fresh: bool = False
     ) -> AsyncIterator[Recorded]:
         await asyncio.sleep(0)
-        for recorded in self.events[after:until]:
+        for recorded in self._there(after, until):
             if matches(pattern, recorded.subject):
                 yield recorded
 
@@ -78,7 +88,7 @@ class FakeLog:
         while True:
             for recorded in self.events[after:]:
                 after = recorded.seq
-                if matches(pattern, recorded.subject):
+                if recorded.seq not in self.purged and matches(pattern, recorded.subject):
                     yield recorded
             async with self._grown:
                 if len(self.events) <= after:

@@ -24,6 +24,7 @@ from services.errors import LogUnavailable
 from services.runtime.agents import Agents
 from services.runtime.bodies import text_of
 from services.runtime.clock import SystemClock
+from services.runtime.embedded import ports
 from services.runtime.embedded.server import LAUNCH
 from services.runtime.event_log import EVERYTHING, Recorded
 from services.runtime.intake import Intake, Receipt
@@ -280,6 +281,7 @@ def environment(nats_url: str, database_url: str, data_dir: Path, **more: str) -
         "PENSTOCK_NATS_URL": nats_url,
         "PENSTOCK_DATABASE_URL": database_url,
         "PENSTOCK_DATA_DIR": str(data_dir),
+        "PENSTOCK_PORT": str(ports.choose()),  # whoever runs the tests may run Penstock as well
         "PENSTOCK_LOG_FORMAT": "json",
         "PENSTOCK_PERSISTENCE_ENABLED": "false",  # nothing happens that the test did not ask for
         "PENSTOCK_EMBEDDINGS_FETCH": "false",

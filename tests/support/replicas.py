@@ -19,13 +19,13 @@ from services.branch.service import Branches
 from services.channel.service import TRIGGERS, Channel, Parts
 from services.channel.steering import places
 from services.channel.tools import JobLine
-from services.compactor import decider, service as compactor
+from services.compactor import decider, loops as compacting, service as compactor
 from services.compactor.compactions import Compactions
 from services.compactor.service import Compactor
 from services.cortex.synthesis import TYPES as SYNTHESES, Syntheses, SynthesisParts
 from services.runtime.agents import Agents, config_subject
 from services.runtime.briefings import Briefings
-from services.runtime.config import ChannelSettings, PersistenceSettings
+from services.runtime.config import ChannelSettings, Config, PersistenceSettings
 from services.runtime.consumer import settle
 from services.runtime.conversation import EVERYTHING
 from services.runtime.conversations import Conversations
@@ -174,7 +174,7 @@ class Replica:
         self.stopping = equipment.stopping
         agents = Agents(self.log, shared.clock)
 
-        def parts(kind, profile, conversations=self.conversations):
+        def parts(kind, profile, conversations=self.conversations, equipment=equipment):
             return RunParts(
                 writer=Writer(self.log, shared.clock, kind),
                 equipment=equipment,
@@ -231,7 +231,8 @@ class Replica:
         self.compactor = Compactor(
             Writer(self.log, shared.clock, "compactor"), folds, shared.limits
         )
-        self.compactions = Compactions(parts("compactor", COMPACTION, folds))
+        equipped = compacting.equipped(equipment, Config())
+        self.compactions = Compactions(parts("compactor", COMPACTION, folds, equipped))
         self.results = Results(
             Writer(self.log, shared.clock, "scheduler"), shared.bodies, agents, self.stopping
         )

@@ -15,6 +15,7 @@ from services.runtime.jobs.desk import By, Jobs
 from services.runtime.jobs.expected import expected, timeline
 from services.runtime.jobs.request import JobRequest
 from services.runtime.writer import Writer
+from services.scheduler.keeping import keep
 from services.scheduler.service import Scheduler
 from tests.support.builders import SECOND
 from tests.support.fake_clock import FakeClock
@@ -74,6 +75,12 @@ class World:
         scheduler = Scheduler(writer, self.marks, SchedulerSettings(), asyncio.Event())
         await scheduler.load()
         self.running[name], self.heard[name] = scheduler, scheduler.board.position
+
+    async def keep(self, name: str) -> None:
+        """Let a scheduler keep how jobs stand, for the next start of any."""
+        scheduler = self.running[name]
+        if scheduler._folded is not None:
+            await keep(scheduler.board, scheduler._folded, self.marks)
 
     def kill(self, name: str) -> None:
         self.running.pop(name, None)

@@ -20,6 +20,7 @@ from schemas.subjects import Subject, matching
 from services.api.feed import happened, said
 from services.api.feed.happened import Shown, name_of
 from services.api.feed.settled import is_settled
+from services.api.feed.sse import HEARTBEAT, HEARTBEAT_S, RETRY
 from services.errors import ServiceError
 from services.runtime.cancelling import end
 from services.runtime.closing import closing
@@ -28,12 +29,9 @@ from services.runtime.event_log import EVERYTHING, Recorded
 from services.runtime.live import TextDelta, deltas
 from services.runtime.process import Process
 
-HEARTBEAT_S: Final = 15.0  # proxies and phones drop connections that are silent for longer
 ROOM: Final = 256  # chunks that wait for a slow reader; then the log waits, and deltas are dropped
 MOST_AT_ONCE: Final = 64  # chunks sent together
 ANSWERED: Final = 64  # turns remembered, whose late deltas are not shown any more
-RECONNECT_MS: Final = 1_000
-HEARTBEAT: Final = b":\n\n"
 
 T = TypeVar("T")
 
@@ -78,7 +76,7 @@ class Feed:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the text of the stream until the process stops; after `open`."""
-        yield f"retry: {RECONNECT_MS}\n\n".encode()
+        yield RETRY
         if self._restarted:
             yield _chunk("restarted", Notice(seq=0))
         work = (self._follow(), self._listen(), self._until_stopping())

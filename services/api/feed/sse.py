@@ -9,6 +9,9 @@ from litestar.types import Receive, Scope, Send
 
 from services.runtime.cancelling import end
 
+HEARTBEAT_S: Final = 15.0  # proxies and phones drop connections that are silent for longer
+HEARTBEAT: Final = b":\n\n"
+RETRY: Final = b"retry: 1000\n\n"  # how long a reader waits before it comes back, milliseconds
 HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),

@@ -4,19 +4,16 @@ GET  /agents                          the agents there are, from the log
 GET  /agents/{agent}/conversations    its conversations, last active first, from the read model
 """
 
-from typing import Annotated
-
 from litestar import get
-from litestar.params import QueryParameter
 from msgspec import Struct
 
 from projections import conversations
-from projections.conversations import NEWEST
+from projections.conversations import NEWEST, Conversation
 from schemas.base import RunId
 from services.api import reading
+from services.api.routes.pages import Before, Limit, following
 from services.api.routes.scope import ADAPTER, AgentName, Parts, Tenant, failures
-
-Limit = Annotated[int, QueryParameter(ge=1, le=200, description="Most items in the answer.")]
+from services.runtime.process import Process
 
 
 class AgentItem(Struct, frozen=True, kw_only=True):
@@ -67,6 +64,29 @@ async def list_agents(tenant: Tenant, process: Parts) -> AgentPage:
     )
 
 
+async def listed(
+    process: Process, tenant: str, agent: str, *, adapter: str, page: tuple[int, int]
+) -> list[Conversation]:
+    """Return an agent's conversations on an adapter, last active first.
+
+    Args:
+        process: Where the read model is.
+        tenant: Whose it is.
+        agent: Whose conversations.
+        adapter: Where they are held.
+        page: The sequence that the page before ended at, and most conversations in this one.
+
+    Raises:
+        UnknownAgent: names those that there are.
+    """
+    before, limit = page
+    await process.agents.get(tenant, agent)
+    async with reading.of_tenant(process.pool, tenant) as conn:
+        return await conversations.listing(
+            conn, tenant, agent=agent, adapter=adapter, before=before, limit=limit
+        )
+
+
 @get(
     "/agents/{agent:str}/conversations",
     summary="List an agent's conversations",
@@ -76,17 +96,11 @@ async def list_conversations(
     agent: AgentName,
     tenant: Tenant,
     process: Parts,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those last active before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> ConversationPage:
     """Return conversations, last active first."""
-    await process.agents.get(tenant, agent)
-    async with reading.of_tenant(process.pool, tenant) as conn:
-        rows = await conversations.listing(
-            conn, tenant, agent=agent, adapter=ADAPTER, before=before, limit=limit
-        )
+    rows = await listed(process, tenant, agent, adapter=ADAPTER, page=(before, limit))
     items = [
         ConversationItem(
             conversation=row.conversation,
@@ -99,7 +113,7 @@ async def list_conversations(
         )
         for row in rows
     ]
-    return ConversationPage(items=items, next=items[-1].last_seq if len(items) == limit else None)
+    return ConversationPage(items=items, next=following([it.last_seq for it in items], limit))
 
 
 routes = [list_agents, list_conversations]

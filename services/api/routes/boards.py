@@ -12,6 +12,7 @@ from projections import _history
 from projections._history import Revision
 from services.api import reading
 from services.api.routes.messages import Author, Key
+from services.api.routes.pages import following
 from services.api.routes.scope import ADAPTER, AgentName, Parts, Tenant, failures
 from services.runtime.process import Process
 from services.runtime.tasks import desk as desks
@@ -76,7 +77,7 @@ async def history(
     before, limit = page
     async with reading.of_tenant(process.pool, owner.tenant) as conn:
         items = await _history.revisions(conn, table, *owner, ref, before=before, limit=limit)
-    return RevisionPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return RevisionPage(items=items, next=following([it.seq for it in items], limit))
 
 
 def router_of(what: str, desk: Desk, *handlers: HTTPRouteHandler) -> Router:

@@ -14,8 +14,8 @@ from projections import dead_letters
 from projections.dead_letters import NEWEST, DeadLetter
 from services.api import reading
 from services.api.faults import NotThere
-from services.api.routes.agents import Limit
 from services.api.routes.messages import Author, Receipt
+from services.api.routes.pages import Before, Limit, following
 from services.api.routes.scope import ADAPTER, Parts, Tenant, failures
 from services.runtime.dead_letters import retry
 
@@ -41,15 +41,13 @@ async def list_dead_letters(
     all: Annotated[  # noqa: A002 - as on the command line
         bool, QueryParameter(description="Also what was tried again since.")
     ] = False,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those that changed before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> DeadLetterPage:
     """Return turns that failed and deliveries that were given up, newest first."""
     async with reading.of_tenant(process.pool, tenant) as conn:
         items = await dead_letters.listing(conn, tenant, retried=all, before=before, limit=limit)
-    return DeadLetterPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return DeadLetterPage(items=items, next=following([it.seq for it in items], limit))
 
 
 @post(

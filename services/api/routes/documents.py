@@ -3,6 +3,7 @@
 POST  /agents/{agent}/documents                      hand one in, or ask whether it is known
 GET   /agents/{agent}/documents                      which there are, from the read model
 GET   /agents/{agent}/documents/{document}           how far one is, from the log
+GET   /agents/{agent}/documents/{document}/stream    the same as it gets on, until it rests
 POST  /agents/{agent}/documents/{document}/forget    let nothing of it be found any more
 """
 
@@ -12,16 +13,21 @@ from typing import Annotated, Final, TypeAlias
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, JSONBody, QueryParameter, SkipValidation
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody, SkipValidation
+from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
 from projections import passages
 from projections.passages import NEWEST, Document
 from schemas.base import Sha256
 from services.api import reading
-from services.api.faults import InvalidName
-from services.api.routes.agents import Limit
+from services.api.faults import InvalidName, TooManyStreams
+from services.api.feed.progress import progress
+from services.api.feed.sse import EventStream
+from services.api.routes.pages import Before, Limit, following
 from services.api.routes.scope import AgentName, Parts, Tenant, failures
+from services.api.routes.stream import MOST_STREAMS, Meters
 from services.runtime.documents import DocumentLog, Documents, Standing
 from services.runtime.process import Process
 
@@ -96,16 +102,14 @@ async def list_documents(
     agent: AgentName,
     tenant: Tenant,
     process: Parts,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those last changed before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> DocumentPage:
     """Return documents, last changed first, without forgotten ones."""
     await process.agents.get(tenant, agent)
     async with reading.of_tenant(process.pool, tenant) as conn:
         items = await passages.documents(conn, tenant, agent, before=before, limit=limit)
-    return DocumentPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return DocumentPage(items=items, next=following([it.seq for it in items], limit))
 
 
 @get("/{document:str}", summary="See how far a document is", responses=failures(404, 422, 503))
@@ -114,6 +118,37 @@ async def get_document(
 ) -> Standing:
     """Return how far a document is, from the log itself."""
     return await documents.standing(tenant, agent, document)
+
+
+@get(
+    "/{document:str}/stream",
+    summary="Follow a document",
+    responses=failures(404, 422, 503)
+    | {
+        200: ResponseSpec(
+            str,
+            media_type="text/event-stream",
+            generate_examples=False,
+            description="Server-sent events whose data is how the document is: `standing` at "
+            "first and whenever it moves, `settled` once nothing more will happen by itself, "
+            "which ends the stream.",
+        )
+    },
+)
+async def follow_document(
+    agent: AgentName,
+    document: FromPath[str],
+    tenant: Tenant,
+    documents: Intake,
+    process: Parts,
+    meter: Meters,
+) -> ASGIApp:
+    """Send how a document is, again whenever it moves, until it rests or the reader leaves."""
+    if meter.open_streams >= MOST_STREAMS:
+        raise TooManyStreams
+    first = await documents.standing(tenant, agent, document)
+    chunks = progress(documents, tenant, agent, first, process.stopping)
+    return EventStream(chunks, meter.stream())
 
 
 @post(
@@ -145,7 +180,9 @@ def routes(process: Process) -> Router:
 
     return Router(
         "/agents/{agent:str}/documents",
-        route_handlers=[take_document, list_documents, get_document, forget_document],
+        route_handlers=[
+            *(take_document, list_documents, get_document, follow_document, forget_document),
+        ],
         dependencies={"documents": Provide(documents, sync_to_thread=False)},
         request_max_body_size=most * 4 // 3 + 65_536,
     )

@@ -12,14 +12,13 @@ from litestar import get, post
 from litestar.params import JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
-from projections import conversations
 from projections.conversations import NEWEST, Conversation
 from schemas.channel import Person
 from schemas.subjects import FORK, Subject
-from services.api import reading
 from services.api.faults import NotThere
-from services.api.routes.agents import Limit
+from services.api.routes.agents import listed
 from services.api.routes.messages import Author
+from services.api.routes.pages import Before, Limit, following
 from services.api.routes.scope import (
     ADAPTER,
     AgentName,
@@ -134,18 +133,12 @@ async def list_forks(
     agent: AgentName,
     tenant: Tenant,
     process: Parts,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those last active before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> ForkPage:
     """Return forks, last active first."""
-    await process.agents.get(tenant, agent)
-    async with reading.of_tenant(process.pool, tenant) as conn:
-        rows = await conversations.listing(
-            conn, tenant, agent=agent, adapter=FORK, before=before, limit=limit
-        )
-    return ForkPage(items=rows, next=rows[-1].last_seq if len(rows) == limit else None)
+    rows = await listed(process, tenant, agent, adapter=FORK, page=(before, limit))
+    return ForkPage(items=rows, next=following([it.last_seq for it in rows], limit))
 
 
 @get(

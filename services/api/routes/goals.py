@@ -21,7 +21,6 @@ from projections.goals import GoalRow
 from schemas.goals import Day
 from schemas.subjects import matching
 from services.api import reading
-from services.api.routes.agents import Limit
 from services.api.routes.boards import (
     CHANGED,
     AllTasks,
@@ -34,11 +33,12 @@ from services.api.routes.boards import (
     history,
     router_of,
 )
+from services.api.routes.pages import Before, Limit, following
 from services.api.routes.scope import Parts, failures
 from services.runtime.tasks import desk as desks
 from services.runtime.tasks.board import Board
-from services.runtime.tasks.desk import Desk, comment_of, limited, title_of
-from services.runtime.tasks.goal import ChangeGoal, EditGoal, Goal, GoalVerb, possible
+from services.runtime.tasks.desk import Desk, Owner, comment_of, limited, title_of
+from services.runtime.tasks.goal import ChangeGoal, EditGoal, Goal, GoalCommand, GoalVerb, possible
 from services.runtime.tasks.task import Say, Task
 
 
@@ -94,16 +94,14 @@ async def list_goals(
     all: Annotated[  # noqa: A002 - as on the command line
         bool, QueryParameter(description="Closed ones too.")
     ] = False,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those last changed before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> GoalPage:
     """Return goals, last changed first, with what was changed before this was asked."""
     await reading.caught_up(process, goals.NAME, matching(*owner, entity="goal"))
     async with reading.of_tenant(process.pool, owner.tenant) as conn:
         items = await goals.listing(conn, *owner, closed=all, before=before, limit=limit)
-    return GoalPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return GoalPage(items=items, next=following([it.seq for it in items], limit))
 
 
 @post("/", status_code=201, summary="Create a goal", responses=CHANGED)
@@ -126,9 +124,7 @@ async def get_goal_history(
     owner: Whose,
     desk: AllTasks,
     process: Parts,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> RevisionPage:
     """Return every change of a goal, newest first: what, by whom, and why."""
@@ -137,14 +133,20 @@ async def get_goal_history(
     return await history(process, owner, "goal_revisions", known.goal_id, (before, limit))
 
 
+async def _changed(
+    desk: Desk, owner: Owner, name: str, command: GoalCommand, body: Body
+) -> GoalDetail:
+    goal = await desk.change_goal(owner, name, command, author_of(body))
+    return _detail(await desk.board(owner), goal)
+
+
 @post("/{goal:str}/state", status_code=200, summary="Close or reopen a goal", responses=CHANGED)
 async def move_goal(
     goal: FromPath[str], data: JSONBody[GoalMove], owner: Whose, desk: AllTasks
 ) -> GoalDetail:
     """Say that it is achieved or given up, or wanted again; the author is recorded."""
     command = ChangeGoal(data.move, limited(data.reason, desks.TEXT, "a reason"))
-    changed = await desk.change_goal(owner, goal, command, author_of(data))
-    return _detail(await desk.board(owner), changed)
+    return await _changed(desk, owner, goal, command, data)
 
 
 @post("/{goal:str}/edit", status_code=200, summary="Change a goal", responses=CHANGED)
@@ -158,8 +160,7 @@ async def edit_goal(
         due=data.due,
         reason=limited(data.reason, desks.TEXT, "a reason"),
     )
-    changed = await desk.change_goal(owner, goal, command, author_of(data))
-    return _detail(await desk.board(owner), changed)
+    return await _changed(desk, owner, goal, command, data)
 
 
 @post("/{goal:str}/comments", status_code=200, summary="Comment on a goal", responses=CHANGED)
@@ -167,8 +168,7 @@ async def comment_goal(
     goal: FromPath[str], data: JSONBody[Remark], owner: Whose, desk: AllTasks
 ) -> GoalDetail:
     """Say something about a goal."""
-    changed = await desk.change_goal(owner, goal, Say(comment_of(data.text)), author_of(data))
-    return _detail(await desk.board(owner), changed)
+    return await _changed(desk, owner, goal, Say(comment_of(data.text)), data)
 
 
 def router(desk: Desk) -> Router:

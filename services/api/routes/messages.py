@@ -16,7 +16,7 @@ from schemas.base import EventId
 from schemas.channel import Person
 from services.api import reading
 from services.api.feed.said import Said, of_row
-from services.api.routes.agents import Limit
+from services.api.routes.pages import Limit
 from services.api.routes.scope import ADAPTER, Parts, Place, failures
 from services.runtime.bodies import BodyStore
 from services.runtime.intake import Intake

@@ -25,7 +25,6 @@ from schemas.base import GoalId, TaskId
 from schemas.subjects import matching
 from schemas.tasks import Priority, TaskState
 from services.api import reading
-from services.api.routes.agents import Limit
 from services.api.routes.boards import (
     CHANGED,
     AllTasks,
@@ -38,6 +37,7 @@ from services.api.routes.boards import (
     history,
     router_of,
 )
+from services.api.routes.pages import Before, Limit, following
 from services.api.routes.scope import Parts, failures
 from services.runtime.tasks import desk as desks
 from services.runtime.tasks.board import Board
@@ -152,9 +152,7 @@ async def list_tasks(
         list[TaskState] | None, QueryParameter(description="Only these; may be repeated.")
     ] = None,
     goal: Annotated[str | None, QueryParameter(description="Only those for this goal.")] = None,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those last changed before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> TaskPage:
     """Return tasks, last changed first, with what was changed before this was asked."""
@@ -163,7 +161,7 @@ async def list_tasks(
         items = await tasks.listing(
             conn, *owner, states=states, goal=goal, before=before, limit=limit
         )
-    return TaskPage(items=items, next=items[-1].seq if len(items) == limit else None)
+    return TaskPage(items=items, next=following([it.seq for it in items], limit))
 
 
 @post("/", status_code=201, summary="Create a task", responses=CHANGED)
@@ -195,9 +193,7 @@ async def get_task_history(
     owner: Whose,
     desk: AllTasks,
     process: Parts,
-    before: Annotated[
-        int, QueryParameter(ge=0, description="Only those before this sequence.")
-    ] = NEWEST,
+    before: Before = NEWEST,
     limit: Limit = 50,
 ) -> RevisionPage:
     """Return every change of a task, newest first: what, by whom, and why."""

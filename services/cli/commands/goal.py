@@ -3,29 +3,27 @@
 from typing import Any
 
 from services.cli import boards, output
-from services.cli.boards import Client, Comment, Move, One, part
+from services.cli.boards import Client, Comment, Move, OfAgent, One
 from services.cli.exits import OK
 from services.cli.options import Options
 
 
-class Listing(Options):
+class Listing(OfAgent):
     """Arguments of `goal list`."""
 
-    agent: str = "main"
     all: bool = False
     limit: int = 50
 
 
-class Create(Options):
+class Create(OfAgent):
     """Arguments of `goal create`."""
 
     title: str
     description: str = ""
     due: str = ""
-    agent: str = "main"
 
 
-class Edit(Options):
+class Edit(OfAgent):
     """Arguments of `goal edit`."""
 
     id: str
@@ -33,7 +31,6 @@ class Edit(Options):
     description: str | None = None
     due: str | None = None
     reason: str = ""
-    agent: str = "main"
 
 
 def listing(options: Listing) -> int:
@@ -98,8 +95,8 @@ def reopen(options: Move) -> int:
 
 def edit(options: Edit) -> int:
     """Change what is wanted."""
-    changed = _client(options).post(
-        f"/{part(options.id)}/edit",
+    changed = _client(options).edit(
+        options.id,
         title=options.title,
         description=options.description,
         due=options.due,
@@ -113,8 +110,8 @@ def comment(options: Comment) -> int:
     return _tell(options, _client(options).comment(options))
 
 
-def _client(options: Any) -> Client:  # noqa: ANN401 - each command's own options have an agent
-    return Client(options, options.agent, "goals")
+def _client(options: OfAgent) -> Client:
+    return Client(options, "goals")
 
 
 def _tell(options: Options, found: dict[str, Any]) -> int:

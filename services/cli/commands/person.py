@@ -1,15 +1,13 @@
 """`penstock person`: who is who across platforms."""
 
-from projections import people
 from services.cli import output
 from services.cli.exits import OK
 from services.cli.installation import Installation
 from services.cli.options import Options
 from services.cli.people import actor
 from services.memory.identities import Identities
-from services.memory.people import People, link as linked, unlink as unlinked
+from services.memory.people import People, everyone, link as linked, unlink as unlinked
 from services.runtime.clock import SystemClock
-from services.runtime.database import reading
 from services.runtime.writer import Writer
 
 
@@ -50,28 +48,16 @@ async def listing(options: Options) -> int:
     """Print who has spoken and who was linked, the latest first."""
     here = Installation(options)
     async with here.log() as log, here.pool() as pool:
-        identities = await People(log).of(here.tenant)
-        async with reading(pool, here.tenant) as conn:
-            spoke = await people.listing(conn, here.tenant)
-    known = {one.person: one for one in spoke}
-    found = [
-        {
-            "person": id_,
-            "same_as": identities.canonical(id_),
-            "name": known[id_].name if id_ in known else None,
-            "last_at": known[id_].last_at if id_ in known else None,
-        }
-        for id_ in (*known, *(one for one in identities.groups if one not in known))
-    ]
+        found = await everyone(People(log), pool, here.tenant)
     if options.json:
         output.document(found)
         return OK
     rows = [
         (
-            one["person"],
-            "-" if one["same_as"] == one["person"] else one["same_as"],
-            output.when(known[id_].last_at) if (id_ := str(one["person"])) in known else "-",
-            output.one_line(str(one["name"] or "-")),
+            one.person,
+            "-" if one.same_as == one.person else one.same_as,
+            output.when(one.last_at) if one.last_at is not None else "-",
+            output.one_line(one.name or "-"),
         )
         for one in found
     ]

@@ -14,7 +14,8 @@ from services.cli.installation import Installation
 from services.cli.options import Options
 from services.cli.replaying import replay as replaying, telling
 from services.cli.replaying.recording import Recording, of_file, of_log
-from services.cli.replaying.replay import Replayed, runs_of
+from services.cli.replaying.replay import Replayed
+from services.cli.replaying.runs import not_compared, runs_of
 from services.errors import Rejected
 from services.runtime import lineage
 from services.runtime.agents import config_subject
@@ -46,17 +47,21 @@ async def replay(options: Replay) -> int:
     since = _moment(options.since) if options.since else 0
     config = options.settings()
     if options.file is not None:
-        found = await _replayed(await of_file(options.file.expanduser()), options, since)
+        recording = await of_file(options.file.expanduser())
+        found = await _replayed(recording, options, since)
     else:
         here = Installation(options)
         async with here.connection() as connection:
             log, bodies = JetStreamLog(connection), CachedBodies(JetStreamBodies(connection))
             reads = await _reads(log, config.tenant, options.id)
-            found = await _replayed(await of_log(reads, bodies), options, since)
+            recording = await of_log(reads, bodies)
+            found = await _replayed(recording, options, since)
+    left_out = not_compared(recording, since=since) if options.all else {}
     if options.json:
-        output.document({"runs": found})
+        output.document({"runs": found, "not_compared": left_out})
     else:
         _show(found)
+        _show_left_out(left_out)
     return OK if any(_is_same(run) for run in found) and not _parted(found) else FAILED
 
 
@@ -73,18 +78,34 @@ async def _replayed(recording: Recording, options: Replay, since: int) -> list[R
 
 
 async def _reads(log: EventLog, tenant: str, run: str | None) -> list[AsyncIterator[Recorded]]:
-    """Return what has to be read: a run's whole conversation, and what was known in it."""
-    if run is None:
-        return [log.read(matching(tenant), fresh=True)]
-    where = await conversation_of(log, tenant, run)
+    """Return what has to be read: a run's whole conversation, and what was known in it.
+
+    What belongs to no conversation was made from everything that the tenant's agents were told.
+    """
+    where = await _conversation_of(log, tenant, run) if run is not None else matching(tenant)
     if where is None:
         raise Rejected(f"the log knows no turn or run {run!r}; `penstock trace` lists them")
     channel = ".".join([*where.split(".")[:5], "channel", "_"])
+    if "*" in channel:
+        return [log.read(matching(tenant), fresh=True)]
     agent = parse(channel).agent or ""
     shared = [str(each) for each in await lineage.ancestors(log, parse(channel))]
     known = (config_subject(tenant), str(subject_of(tenant, agent, "briefing")))
     wanted = (where, *shared, *known)
     return [log.read(each, fresh=True) for each in wanted]
+
+
+async def _conversation_of(log: EventLog, tenant: str, id_: str) -> str | None:
+    """Return the filter of the conversation of a run, or of a decision by its event's id."""
+    where = await conversation_of(log, tenant, id_)
+    if where is not None:
+        return where
+    for entity in ("cortex", "channel"):
+        async for recorded in log.read(matching(tenant, entity=entity), fresh=True):
+            if id_ in {recorded.envelope.id, getattr(recorded.event, "run_id", None)}:
+                place = parse(recorded.subject)
+                return matching(place.tenant, place.agent, place.adapter, place.conversation)
+    return None
 
 
 def _moment(text: str) -> int:
@@ -131,3 +152,10 @@ def _show(found: list[Replayed]) -> None:
         f"{output.plural(same, 'run')} of {len(found):,} decided the same, "
         f"{output.plural(steps, 'step')} in all; {len(_parted(found)):,} differ."
     )
+
+
+def _show_left_out(left_out: dict[str, int]) -> None:
+    """Say what of the recording nothing was compared with."""
+    if left_out:
+        found = ", ".join(f"{what} ({number:,})" for what, number in left_out.items())
+        print(f"Not compared: {found}.")

@@ -4,23 +4,22 @@ from typing import Any, Literal
 
 from schemas.tasks import Priority, TaskState
 from services.cli import boards, output
-from services.cli.boards import Client, Comment, Move, One, part
+from services.cli.boards import Client, Comment, Move, OfAgent, One, part
 from services.cli.exits import OK
 from services.cli.options import Options
 from services.errors import Rejected
 
 
-class Listing(Options):
+class Listing(OfAgent):
     """Arguments of `task list`."""
 
-    agent: str = "main"
     state: list[TaskState] | None = None
     goal: str | None = None
     all: bool = False
     limit: int = 50
 
 
-class Create(Options):
+class Create(OfAgent):
     """Arguments of `task create`."""
 
     title: str
@@ -30,7 +29,6 @@ class Create(Options):
     after: list[str] | None = None
     goal: str = ""
     later: bool = False
-    agent: str = "main"
 
 
 class Approve(Move):
@@ -39,15 +37,14 @@ class Approve(Move):
     later: bool = False
 
 
-class Run(Options):
+class Run(OfAgent):
     """Arguments of `task run`."""
 
     id: str
     conversation: str | None = None
-    agent: str = "main"
 
 
-class Edit(Options):
+class Edit(OfAgent):
     """Arguments of `task edit`."""
 
     id: str
@@ -57,25 +54,22 @@ class Edit(Options):
     goal: str | None = None
     reason: str = ""
     revision: int | None = None
-    agent: str = "main"
 
 
-class Plan(Options):
+class Plan(OfAgent):
     """Arguments of `task plan`."""
 
     id: str
     steps: list[str]
     done: int | None = None
     undone: int | None = None
-    agent: str = "main"
 
 
-class Block(Options):
+class Block(OfAgent):
     """Arguments of `task block` and `task unblock`."""
 
     id: str
     on: str
-    agent: str = "main"
 
 
 OPEN = ("in_progress", "ready", "pending_approval", "backlog")
@@ -164,8 +158,8 @@ def run(options: Run) -> int:
 
 def edit(options: Edit) -> int:
     """Change what is to be done."""
-    changed = _client(options).post(
-        f"/{part(options.id)}/edit",
+    changed = _client(options).edit(
+        options.id,
         title=options.title,
         description=options.description,
         priority=options.priority,
@@ -183,7 +177,7 @@ def plan(options: Plan) -> int:
         raise Rejected("say the steps of a new plan, or --done N, or --undone N")
     client, path = _client(options), f"/{part(options.id)}"
     if options.steps:
-        return _tell(options, client.post(f"{path}/edit", plan=options.steps), whole=True)
+        return _tell(options, client.edit(options.id, plan=options.steps), whole=True)
     step = options.done if options.done is not None else options.undone
     is_done = options.done is not None
     return _tell(options, client.post(f"{path}/steps", step=step, done=is_done), whole=True)
@@ -206,8 +200,8 @@ def unblock(options: Block) -> int:
     return _tell(options, _client(options).post(path, on=options.on, remove=True))
 
 
-def _client(options: Any) -> Client:  # noqa: ANN401 - each command's own options have an agent
-    return Client(options, options.agent, "tasks")
+def _client(options: OfAgent) -> Client:
+    return Client(options, "tasks")
 
 
 Verb = Literal["approve", "queue", "start", "done", "defer", "cancel", "reopen"]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Final, NoReturn
 
-from schemas.base import RunId
+from schemas.base import EventId, RunId
 from schemas.catalogue import AnyEvent, open_envelope
 from schemas.channel import TurnResumed
 from schemas.envelope import Envelope
@@ -51,6 +51,9 @@ class Past:
         self._run_id = RunId("")
         self._subject = ""
         self._is_turn = False
+        self._only: EventId | None = None
+        self.ended = False
+        """Whether the run has come to the end that it came to then."""
         self._now = 0
         self._until = 0
         self._shown: dict[str, int] = {}
@@ -58,26 +61,33 @@ class Past:
         self._tries = 0
         """Appends since one was taken."""
 
-    def follow(self, run_id: RunId, subject: str, *, is_turn: bool) -> None:
-        """Begin with another run."""
-        self._run_id, self._subject, self.steps = run_id, subject, 0
-        self._is_turn = is_turn
+    def follow(
+        self, run_id: RunId, subject: str, *, is_turn: bool = False, only: EventId | None = None
+    ) -> None:
+        """Follow another run, or a decision that is `only` one event."""
+        self._run_id, self._subject = run_id, subject
+        self._is_turn, self._only, self.ended = is_turn, only, False
 
     def rewind(self, seq: int, at: int) -> None:
         """Show everything up to a sequence, as at a moment."""
         self._until, self._now = seq, at
         self._shown.clear()
 
+    def show(self, subject: str, seq: int) -> None:
+        """Show a subject up to a sequence, whatever is shown of the others."""
+        self._shown[subject] = seq
+
     def reveal(self, recorded: Recorded) -> None:
         """Show a subject up to one of its events."""
-        self._shown[recorded.subject] = max(self._end(recorded.subject), recorded.seq)
+        self._shown[recorded.subject] = max(self.end(recorded.subject), recorded.seq)
 
-    def _end(self, subject: str) -> int:
+    def end(self, subject: str) -> int:
+        """Return up to where a subject is shown."""
         return self._shown.get(subject, self._until)
 
     def coming(self, subject: str) -> Iterator[Recorded]:
         """Yield what is recorded on a subject and not shown yet."""
-        seq = self._end(subject)
+        seq = self.end(subject)
         while (recorded := self.recording.next(subject, seq)) is not None:
             yield recorded
             seq = recorded.seq
@@ -86,8 +96,8 @@ class Past:
 
     def now(self) -> int:
         """Return when the run's next step was recorded: that is when it was decided."""
-        following = self.recording.next(self._subject, self._end(self._subject))
-        if following is not None and getattr(following.event, "run_id", "") == self._run_id:
+        following = self.recording.next(self._subject, self.end(self._subject))
+        if following is not None and self._is_step(following):
             return max(following.envelope.at, self._now)
         return self._now
 
@@ -108,14 +118,14 @@ class Past:
     ) -> AsyncIterator[Recorded]:
         """Yield what was there."""
         del fresh
-        end = self._end(pattern)
+        end = self.end(pattern)
         for recorded in self.recording.select(pattern, after, min(until or end, end)):
             yield recorded
 
     async def last(self, pattern: str, *, fresh: bool = False) -> Recorded | None:
         """Return the newest of what was there."""
         del fresh
-        return self.recording.newest(pattern, self._end(pattern))
+        return self.recording.newest(pattern, self.end(pattern))
 
     def tail(self, pattern: str, *, after: int = 0) -> AsyncIterator[Recorded]:
         """Refuse: nothing comes any more."""
@@ -153,8 +163,8 @@ class Past:
         if self._tries > MOST_TRIES:
             raise Stuck(f"{envelope.type} on {subject} was refused {MOST_TRIES:,} times")
         following = self.recording.next(subject, expected)
-        if following is not None and following.seq <= self._end(subject):
-            raise Conflict(subject, expected=expected, actual=self._end(subject))
+        if following is not None and following.seq <= self.end(subject):
+            raise Conflict(subject, expected=expected, actual=self.end(subject))
         now = open_envelope(envelope)
         if subject == self._subject:
             return await self._step(subject, expected, following, envelope, now)
@@ -169,7 +179,7 @@ class Past:
         now: AnyEvent | None,
     ) -> int:
         """Take a step of the run itself."""
-        if following is None or getattr(following.event, "run_id", "") != self._run_id:
+        if following is None or not self._is_step(following):
             raise AttemptOver("the recording ends here")
         then = following.event
         if _is_of_others(then) and not _is_same_step(then, now):
@@ -200,6 +210,12 @@ class Past:
         self.reveal(following)
         raise Conflict(subject, expected=expected, actual=following.seq)
 
+    def _is_step(self, recorded: Recorded) -> bool:
+        """Tell whether an event of the subject that is followed is one of the run's."""
+        if self._only is not None:
+            return recorded.envelope.id == self._only
+        return getattr(recorded.event, "run_id", "") == self._run_id
+
     def is_ours(self, recorded: Recorded) -> bool:
         """Tell whether an event of the conversation is what this turn did."""
         return recorded.envelope.turn == self._run_id and recorded.envelope.actor == "channel"
@@ -215,6 +231,7 @@ class Past:
             self.bodies.missing[:] = missing  # what no explanation finds, no step has missed
             self.diverge(recorded, now, detail)
         self.steps += 1
+        self.ended = self.ended or isinstance(then, RunEnded)
         self._tries = 0
         self.reveal(recorded)
         if not self._is_turn:  # a turn takes in its conversation event by event, a run does not
@@ -241,15 +258,24 @@ class Past:
             )
         )
 
+    def failed(self, error: Exception) -> Divergence:
+        """Return the difference that today's code fails where it went on then."""
+        then = next(self.coming(self._subject), None)
+        return Divergence(
+            run_id=self._run_id,
+            step=self.steps + 1,
+            seq=then.seq if then else 0,
+            then=told(then.event) if then else "nothing",
+            now=f"an error: {type(error).__name__}: {error}",
+        )
+
     def left_over(self, subject: str, until: int) -> Recorded | None:
         """Return the first thing that the run did then, up to a sequence, and not now."""
-        for recorded in self.recording.select(subject, self._end(subject), until):
+        for recorded in self.recording.select(subject, self.end(subject), until):
             if subject != self._subject:
                 if self.is_ours(recorded) and not isinstance(recorded.event, TurnResumed):
                     return recorded
-            elif getattr(recorded.event, "run_id", "") == self._run_id and not _is_from_outside(
-                recorded.event
-            ):
+            elif self._is_step(recorded) and not _is_from_outside(recorded.event):
                 return recorded
         return None
 

@@ -11,6 +11,7 @@ import msgspec
 from schemas.base import RunId
 from schemas.cortex import BriefingWritten
 from schemas.run import ModelFailed, ModelReturned, RunResumed, ToolCall, ToolReturned
+from schemas.subjects import Subject
 from services.cli.replaying.past import AttemptOver, Past
 from services.cli.replaying.recording import Recording
 from services.errors import ContextOverflow, ModelRefused, ModelUnavailable
@@ -18,6 +19,8 @@ from services.runtime import ids
 from services.runtime.agents import Agent, Agents, config_subject
 from services.runtime.bodies import text_of
 from services.runtime.briefings import Briefings, subject_of
+from services.runtime.conversation import EVERYTHING
+from services.runtime.conversations import Conversations
 from services.runtime.event_log import EventLog, Recorded
 from services.runtime.model import ModelAnswer, ModelRequest, OnDelta
 from services.runtime.tool import Tool, ToolOutput
@@ -60,6 +63,33 @@ class NoSnapshots:
 
     async def save(self, key: str, value: bytes) -> None:
         """Forget it."""
+
+
+class Folds:
+    """Conversations of which nothing is forgotten, as they were at moments that come in any order.
+
+    One moment is mostly behind the one before, and then nothing is folded twice.
+    """
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+        self._reached: dict[str, int] = {}
+        self._folds = self._new()
+
+    def _new(self) -> Conversations:
+        return Conversations(self._past, NoSnapshots(), keep=EVERYTHING)
+
+    def at(self, subject: Subject, seq: int) -> Conversations:
+        """Return folds that know no more of a conversation than there was at a sequence."""
+        if self._reached.get(str(subject.channel), 0) > seq:
+            self._reached.clear()
+            self._folds = self._new()
+        return self._folds
+
+    def reached(self, subject: Subject) -> None:
+        """Note how far a conversation was shown."""
+        channel = str(subject.channel)
+        self._reached[channel] = max(self._reached.get(channel, 0), self._past.end(channel))
 
 
 class Nowhere:

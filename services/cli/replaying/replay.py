@@ -2,41 +2,55 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import msgspec
 
-from schemas.base import EventId, RunId
-from schemas.channel import TurnResumed, TurnStarted
-from schemas.run import ModelCalled, RunResumed, RunStarted
+from schemas.base import EventId
+from schemas.channel import TurnStarted
+from schemas.run import ModelCalled, RunStarted
 from schemas.subjects import Subject, parse
 from services.branch import loops as branch
 from services.channel import loops as channel
 from services.channel.service import Parts
 from services.channel.turn import Turn
 from services.cli.replaying import ports
+from services.cli.replaying.deciding import Deciding
 from services.cli.replaying.difference import Divergence
 from services.cli.replaying.past import AttemptOver, Diverged, Past, Stuck
-from services.cli.replaying.ports import AgentsThen, BriefingThen, NoLive, NoSnapshots, Nowhere
+from services.cli.replaying.ports import (
+    AgentsThen,
+    BriefingThen,
+    Folds,
+    NoLive,
+    NoSnapshots,
+    Nowhere,
+)
 from services.cli.replaying.recording import Overlay, Recording
+from services.cli.replaying.runs import Kind, Run, cause_of, concluded
 from services.cli.replaying.then import BranchesThen, ChannelThen, Script, WorkersThen
+from services.compactor import loops as compactor
+from services.compactor.compactions import Compactions
+from services.cortex import loops as cortex
+from services.cortex.synthesis import Syntheses, SynthesisParts
 from services.errors import Fenced, Permanent, Transient
+from services.runtime import ids
 from services.runtime.agents import Agents, config_subject
 from services.runtime.config import Config
 from services.runtime.conversation import calls_for_turn
 from services.runtime.conversations import Conversations
-from services.runtime.event_log import Delivery, Recorded
+from services.runtime.event_log import Delivery, Handler, Recorded
 from services.runtime.lineage import HistoryMissing
 from services.runtime.model_choice import OFFLINE_MODEL
+from services.runtime.run_decider import Profile
 from services.runtime.run_loop import Equipment
 from services.runtime.run_service import RunParts
 from services.runtime.writer import Writer
 from services.worker import loops as worker
 from services.worker.tools import WorkerScope
 
-Kind = Literal["turn", "branch", "worker"]
-KINDS: Final[tuple[Kind, ...]] = ("turn", "branch", "worker")
+CONVERSING: Final = ("turn", "branch", "worker")
+"""Kinds whose runs see a conversation as far as it is shown in a prompt."""
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,50 +66,6 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """Why the rest of it cannot be replayed, where it cannot."""
 
 
-@dataclass(slots=True)
-class Run:
-    """One recorded run."""
-
-    run_id: RunId
-    kind: Kind
-    subject: str
-    claims: list[Recorded] = field(default_factory=list)
-    """Events by which a process took it, one for each attempt."""
-    steps: list[Recorded] = field(default_factory=list)
-
-
-def runs_of(recording: Recording, *, since: int = 0) -> list[Run]:
-    """Return the runs of a recording that began at `since` or later, in order.
-
-    A run whose beginning is not in the recording is left out.
-    """
-    found: dict[RunId, Run] = {}
-    for recorded in recording.events:
-        event = recorded.event
-        if isinstance(event, TurnStarted | RunStarted) and recorded.envelope.at >= since:
-            run = _run(recorded, event)
-            if run is not None:
-                found.setdefault(run.run_id, run)
-        run_id = getattr(event, "run_id", None) or getattr(event, "turn_id", None)
-        known = found.get(run_id) if run_id else None
-        if known is None:
-            continue
-        if recorded.subject == known.subject:
-            known.steps.append(recorded)
-        claims = TurnStarted | TurnResumed if known.kind == "turn" else RunStarted | RunResumed
-        if isinstance(event, claims):
-            known.claims.append(recorded)
-    return list(found.values())
-
-
-def _run(recorded: Recorded, event: TurnStarted | RunStarted) -> Run | None:
-    if isinstance(event, TurnStarted):
-        return Run(event.turn_id, "turn", str(parse(recorded.subject).of("turn")))
-    if event.kind in KINDS:
-        return Run(event.run_id, event.kind, recorded.subject)
-    return None
-
-
 class Replay:
     """Replays runs of one recording; every part of it is today's, but the world."""
 
@@ -109,8 +79,10 @@ class Replay:
         self._agents: Agents = AgentsThen(self._past)
         keep = config.channel.history_entries
         self._conversations = {
-            kind: Conversations(self._past, NoSnapshots(), keep=keep) for kind in KINDS
+            kind: Conversations(self._past, NoSnapshots(), keep=keep) for kind in CONVERSING
         }
+        self._folds = Folds(self._past)
+        self._deciding = Deciding(self._past, self._bodies, config)
         self._stopping = asyncio.Event()
         self._kept: set[str] = set()
 
@@ -120,11 +92,14 @@ class Replay:
 
     async def one(self, run: Run) -> Replayed:
         """Replay every attempt of a run, up to the first divergence."""
-        self._past.follow(run.run_id, run.subject, is_turn=run.kind == "turn")
+        self._past.steps = 0
         self._bodies.missing.clear()
         divergence, problem = None, ""
         try:
             self._check_config(run)
+            if run.asked is not None:
+                await self._deciding.drive(run, run.asked)
+            self._past.follow(run.run_id, run.subject, is_turn=run.kind == "turn")
             for number, claim in enumerate(run.claims):
                 after = run.claims[number + 1].seq if number + 1 < len(run.claims) else None
                 await self._attempt(run, number, claim)
@@ -136,6 +111,8 @@ class Replay:
                 divergence = diverged.divergence
         except (Permanent, Stuck, HistoryMissing) as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001 - a bug of today's code is a difference, of one run
+            divergence = self._past.failed(error)
         return Replayed(
             run_id=run.run_id,
             kind=run.kind,
@@ -173,6 +150,9 @@ class Replay:
             left = self._past.left_over(stream, end)
             if left is not None:
                 self._past.diverge(left, None)
+        told = self._recording.by_id.get(ids.derived(*concluded(run)))
+        if self._past.ended and told is not None and self._past.end(told.subject) < told.seq:
+            self._past.diverge(told, None)
 
     # -- turns -------------------------------------------------------------------------------
 
@@ -235,37 +215,77 @@ class Replay:
             job_index=cast("Any", Nowhere()),
         )
 
-    # -- branches and workers ----------------------------------------------------------------
+    # -- runs of their own -------------------------------------------------------------------
 
     async def _service(self, run: Run, number: int, claim: Recorded) -> None:
-        holder = self._recording.by_id.get(claim.envelope.cause or EventId(""))
+        holder = cause_of(self._recording, claim)
         if holder is None:
             raise Permanent("what it was asked is not in the recording")
         again = any(each.envelope.cause == claim.envelope.cause for each in run.claims[:number])
         self._past.rewind(claim.seq - 1, claim.envelope.at)
-        script = self._script(run)
-        service = self._branches(script) if run.kind == "branch" else self._workers(script)
+        handle = self._handler(run, holder, self._script(run))
+        try:
+            await handle(Delivery(holder, 2 if again else 1))
+        finally:
+            if run.kind == "compaction":
+                self._folds.reached(parse(holder.subject))
+
+    def _handler(self, run: Run, holder: Recorded, script: Script) -> Handler:
+        """Return what handles the deliveries of a kind of run."""
+        service: BranchesThen | WorkersThen
+        match run.kind:
+            case "branch":
+                service = self._branches(script)
+            case "worker":
+                service = self._workers(script)
+            case "compaction":
+                return self._compactions(holder, script).handle
+            case _:
+                return self._syntheses(script).handle
         service.script = script
-        await service.handle(Delivery(holder, 2 if again else 1))
+        return service.handle
 
     def _branches(self, script: Script) -> BranchesThen:
-        parts = self._run_parts("branch", script)
+        parts = self._run_parts("branch", branch.profile(self._config), script)
         nowhere = cast("Any", Nowhere())
         return BranchesThen(parts, nowhere, None, self._config.persistence, known=nowhere)
 
     def _workers(self, script: Script) -> WorkersThen:
+        parts = self._run_parts("worker", worker.profile(self._config), script)
         limit = self._config.worker.tool_output_bytes
         scope = WorkerScope(cast("Any", Nowhere()), shell_timeout_s=0, output_bytes=limit)
-        return WorkersThen(self._run_parts("worker", script), lambda tenant, agent: scope)  # noqa: ARG005
+        return WorkersThen(parts, lambda tenant, agent: scope)  # noqa: ARG005
 
-    def _run_parts(self, kind: Kind, script: Script) -> RunParts:
-        profile = branch.profile if kind == "branch" else worker.profile
+    def _compactions(self, holder: Recorded, script: Script) -> Compactions:
+        config = self._config
+        parts = RunParts(
+            writer=self._writer("compactor"),
+            equipment=compactor.equipped(self._equipment(script), config),
+            conversations=self._folds.at(parse(holder.subject), self._past.end(holder.subject)),
+            agents=self._agents,
+            profile=compactor.profile(config),
+            default_model=script.model,
+        )
+        return Compactions(parts, config.compactor.model)
+
+    def _syntheses(self, script: Script) -> Syntheses:
+        return Syntheses(
+            SynthesisParts(
+                writer=self._writer("cortex"),
+                equipment=self._equipment(script),
+                agents=self._agents,
+                profile=cortex.profile(self._config),
+                default_model=script.model,
+            )
+        )
+
+    def _run_parts(self, kind: Kind, profile: Profile, script: Script) -> RunParts:
         return RunParts(
             writer=self._writer(kind),
             equipment=self._equipment(script),
             conversations=self._conversations[kind],
             agents=self._agents,
-            profile=profile(self._config),
+            profile=profile,
             default_model=script.model,
         )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -105,10 +105,8 @@ class JetStreamLog:
             return await self._look(Append(subject, envelope, expected))
 
     async def _store(self, subject: str, body: bytes, headers: dict[str, str]) -> int:
-        asking = self._connection.ask(subject, body, headers, on_silence=self._check_room)
-        if LIVE.recorder is None:
-            return (await asking).seq
-        with LIVE.recorder.sending(subject):
+        with _measured(subject):
+            asking = self._connection.ask(subject, body, headers, on_silence=self._check_room)
             return (await asking).seq
 
     async def _check_room(self) -> None:
@@ -119,9 +117,10 @@ class JetStreamLog:
         if len(appends) == 1 and appends[0].expected is None:
             return await self.append(appends[0].subject, appends[0].envelope)
         try:
-            message = await self._connection.insist(
-                lambda: self._send_batch(appends), on_silence=self._check_room
-            )
+            with _measured(*(each.subject for each in appends)):
+                message = await self._connection.insist(
+                    lambda: self._send_batch(appends), on_silence=self._check_room
+                )
             return msgspec.json.decode(message.data, type=Reply).seq
         except JetStreamRefused as refused:
             if refused.error.err_code not in MOVED | {ALREADY_IN_BATCH}:
@@ -252,6 +251,11 @@ class JetStreamLog:
         """Answer a delivery; an answer that is lost only means that it comes again."""
         with suppress(LogUnavailable):
             await self._connection.publish(message.reply, answer.encode())
+
+
+def _measured(*subjects: str) -> AbstractContextManager[None]:
+    """Return what measures an append, where somebody asked for it."""
+    return nullcontext() if LIVE.recorder is None else LIVE.recorder.sending(*subjects)
 
 
 class _Consumption:

@@ -60,13 +60,16 @@ class Reader:
         self, pattern: str, *, after: int, until: int | None, fresh: bool
     ) -> AsyncIterator[tuple[int, str, bytes]]:
         """Yield `(sequence, subject, body)` in order; the arguments are those of the port."""
-        page = asyncio.create_task(self._page(pattern, after))
+        page = asyncio.create_task(self._page(pattern, after, until))
         try:
             while True:
                 now = await page
-                if now.messages and not now.complete:
+                is_last = now.complete or not now.messages
+                if not is_last:
                     last = int(headers_of(now.messages[-1])["Nats-Sequence"])
-                    page = asyncio.create_task(self._page(pattern, last))
+                    is_last = until is not None and last >= until
+                    if not is_last:
+                        page = asyncio.create_task(self._page(pattern, last, until))
                 for message in now.messages:
                     headers = headers_of(message)
                     seq = int(headers["Nats-Sequence"])
@@ -74,7 +77,7 @@ class Reader:
                         return
                     after = seq
                     yield seq, headers["Nats-Subject"], message.data
-                if now.complete or not now.messages:
+                if is_last:
                     break
         finally:
             await end(page)
@@ -114,21 +117,25 @@ class Reader:
         message = await self._connection.insist(attempt)
         return msgspec.json.decode(message.data, type=StoredAnswer).message
 
-    async def _page(self, pattern: str, after: int) -> Page:
-        """Return the next messages behind `after`, asking again through an outage."""
+    async def _page(self, pattern: str, after: int, until: int | None) -> Page:
+        """Return the next messages behind `after`, asking again through an outage.
+
+        No more than there can be up to `until`: of a long stream, one event is often wanted.
+        """
+        most = BATCH if until is None else max(1, min(BATCH, until - after))
         deadline = asyncio.get_running_loop().time() + BUDGET_S
         while True:
             try:
-                return await self._try_page(pattern, after)
+                return await self._try_page(pattern, after, most)
             except LogUnavailable:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(0.1)
 
-    async def _try_page(self, pattern: str, after: int) -> Page:
+    async def _try_page(self, pattern: str, after: int, most: int) -> Page:
         queue: asyncio.Queue[Msg] = asyncio.Queue()
         inbox = self._connection.inbox(queue.put_nowait)
-        wanted = {"seq": after + 1, "next_by_subj": pattern, "batch": BATCH}
+        wanted = {"seq": after + 1, "next_by_subj": pattern, "batch": most}
         page = Page()
         try:
             await self._connection.publish(self._direct, msgspec.json.encode(wanted), reply=inbox)

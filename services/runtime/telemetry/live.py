@@ -23,8 +23,8 @@ class Recorder(Protocol):
         """Tell of a delivery that was handled just now."""
         ...
 
-    def sending(self, subject: str) -> AbstractContextManager[None]:
-        """Measure an append."""
+    def sending(self, *subjects: str) -> AbstractContextManager[None]:
+        """Measure an append, of one event or of a batch."""
         ...
 
     def operated(self, operation: "Operation") -> None:

@@ -1,6 +1,7 @@
 """The OpenTelemetry SDK in our hands; imported only where the environment asks for it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -149,8 +150,8 @@ class Sdk:
         self._leaf(name, SpanKind.CONSUMER, context, (seconds, end), attributes)
 
     @contextmanager
-    def sending(self, subject: str) -> Iterator[None]:
-        """Measure an append."""
+    def sending(self, *subjects: str) -> Iterator[None]:
+        """Measure an append: one operation, of so many messages."""
         if not self._metrics:
             yield
             return
@@ -163,18 +164,22 @@ class Sdk:
             raise
         finally:
             seconds = perf_counter() - started
-            self._later.do(partial(self._sent, subject, seconds, failed))
+            self._later.do(partial(self._sent, subjects, seconds, failed))
 
-    def _sent(self, subject: str, seconds: float, error: str | None) -> None:
+    def _sent(self, subjects: Sequence[str], seconds: float, error: str | None) -> None:
         attributes: dict[str, Value] = {
             names.MESSAGING_SYSTEM: names.NATS,
             names.MESSAGING_OPERATION: names.SEND,
-            names.DESTINATION_TEMPLATE: destination(subject),
         }
         if error is not None:
             attributes[names.ERROR] = error
-        self._add(names.SENT_DURATION, seconds, attributes)
-        self._add(names.SENT_MESSAGES, 1, attributes)
+        numbers = Counter(map(destination, subjects))
+        for template, number in numbers.items():
+            to = {**attributes, names.DESTINATION_TEMPLATE: template}
+            self._add(names.SENT_MESSAGES, number, to)
+        # A batch to several templates is one operation, which is of none of them alone.
+        one = {names.DESTINATION_TEMPLATE: template} if len(numbers) == 1 else {}
+        self._add(names.SENT_DURATION, seconds, {**attributes, **one})
 
     def operated(self, operation: Operation) -> None:
         """Tell of something that was done just now."""

@@ -12,7 +12,8 @@ from services.channel.turn import Turn
 from services.cli.commands import replay as replay_command
 from services.cli.replaying import telling
 from services.cli.replaying.recording import Recording, of_file, of_log
-from services.cli.replaying.replay import Replay, runs_of
+from services.cli.replaying.replay import Replay
+from services.cli.replaying.runs import runs_of
 from services.projector.exporting import export
 from services.runtime import conversations, prompts, run_decider, run_loop
 from services.runtime.agents import Agents

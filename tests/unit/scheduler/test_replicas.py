@@ -50,6 +50,8 @@ async def live_through(seed: int, schedule: dict[str, str], step_s: int) -> Worl
         await world.look()
         if random.random() < 0.7:
             await world.end_runs()
+        if world.running and random.random() < 0.05:
+            await world.keep(random.choice(sorted(world.running)))
     await world.start("last", 5.0)
     await world.look()
     return world
