@@ -18,8 +18,7 @@ _END: Final = re.compile(
 def parts(text: str) -> list[str]:
     """Return the parts of a text in order: all of its words, white space as single spaces.
 
-    Args:
-        text: It says something: not white space alone.
+    One that says nothing is a part, too: without a vector it would be asked for again for ever.
     """
     found: list[str] = []
     current = ""
@@ -35,7 +34,7 @@ def parts(text: str) -> list[str]:
         found[-1] += f" {current}"
     elif current:
         found.append(current)
-    return found
+    return found or [text]
 
 
 def _sentences(text: str) -> Iterator[str]:

@@ -127,10 +127,10 @@ class Tracing:
             told += spans.take(recorded)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-        oldest = self._clock.now() - round(self._settings.patience_s * 1_000_000)
-        ended = [span for span in told if span.end >= oldest]
+        now, patience = self._clock.now(), round(self._settings.patience_s * 1_000_000)
+        ended = [span for span in told if now - patience <= span.end <= now + patience]
         if len(ended) < len(told):  # an import, or nobody was here for long
-            log.info("tracing.too_old", spans=len(told) - len(ended))
+            log.info("tracing.of_another_time", spans=len(told) - len(ended))
         self._recorder.measure(ended)
         sampled = [span for span in ended if span.sampled]
         if sampled:

@@ -98,6 +98,14 @@ async def test_a_text_that_had_a_vector_is_not_embedded_again(world):
     assert world.embedder.embedded == ["the cat sleeps"]
 
 
+async def test_a_passage_that_says_nothing_has_a_vector_too(world):
+    """None of ours says nothing, but an import may bring one, and it is missing until it has."""
+    await world.ingest(*MANY[:3])
+    await world.ingest("\x1c", " ", id_="d-2")
+    async with world.running():
+        await complete(world, 5)
+
+
 async def test_a_text_whose_vector_is_on_its_way_is_not_embedded_again(world):
     await world.ingest(*MANY[:16])
     await world.ingest(*MANY[:16], id_="d-2")

@@ -31,7 +31,8 @@ def small_chunks(monkeypatch):
 
 @pytest.fixture
 async def events(pool):
-    events = [each for each in Story(51).tell(80) if each.problem is None][:60]
+    told = {each.envelope.id: each for each in Story(51).tell(120) if each.problem is None}
+    events = list(told.values())[:60]  # a log takes no id twice within its window
     events = [record(seq, each.subject, each.body) for seq, each in enumerate(events, start=1)]
     await project(pool, events)
     return events

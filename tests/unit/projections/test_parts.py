@@ -53,3 +53,8 @@ def test_sentences_of_scripts_without_spaces_end_too():
 @pytest.mark.parametrize("text", ["x", "ok.", "…", "\n\nx"])
 def test_what_is_very_short_is_one_part(text):
     assert parts(text) == [text.strip()]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\x1c", "\n\n"])
+def test_what_says_nothing_is_a_part_all_the_same(text):
+    assert parts(text) == [text]

@@ -215,3 +215,14 @@ async def test_what_happened_long_ago_and_is_imported_now_is_neither_told_nor_me
     await bench.follow(lambda: bench.saved() == 3)
     assert bench.recorder.told == [1, 3]
     assert len(bench.recorder.measured) == 2
+
+
+async def test_what_is_said_to_happen_in_a_far_future_keeps_nothing_else_from_being_told(bench):
+    """An import may say any time, also one that no span can have."""
+    await bench.begin()
+    bench.clock.advance(10**12)
+    await bench.say("in 30,000 years")
+    bench.clock.advance(-(10**12))
+    await bench.say("now")
+    await bench.follow(lambda: bench.saved() == 3)
+    assert bench.recorder.told == [1, 3]
