@@ -124,12 +124,12 @@ class Subject(NamedTuple):
 
     def of(self, entity: str, id: str | None = None) -> "Subject":  # noqa: A002 - the grammar's word
         """Return another stream of the same conversation."""
-        return self._replace(entity=entity, id=id)
+        return Subject(self.tenant, self.agent, self.adapter, self.conversation, entity, id)
 
     @property
     def channel(self) -> "Subject":
         """The conversation's channel stream."""
-        return self.of("channel")
+        return self if self.entity == "channel" and self.id is None else self.of("channel")
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -4,13 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from services.runtime.cancelling import end
 from services.runtime.closing import closing
 from services.runtime.event_log import Recorded
 
 T = TypeVar("T")
+
+BUSY: Final = 16  # items of a list: with as many the next one may take longer to come together
 
 
 async def batched(
@@ -21,10 +23,12 @@ async def batched(
     Args:
         items: Where they come from; its errors are raised here, behind what it gave.
         most: Longest list.
-        linger_s: How long an item may wait for company before it is yielded.
+        linger_s: How long an item may wait for company before it is yielded; twice as long where
+            the last list had `BUSY` items or more, for then most of the work is that of a list.
         idle_s: An empty list is yielded after every such silence; None for never.
     """
     buffer: deque[T] = deque()
+    busy = False
     arrived, room = asyncio.Event(), asyncio.Event()
 
     async def read_ahead() -> None:
@@ -51,7 +55,8 @@ async def batched(
                     yield []
                 continue
             if linger_s and len(buffer) < most and not reading.done():
-                await asyncio.sleep(linger_s)
+                await asyncio.sleep(2 * linger_s if busy else linger_s)
+            busy = len(buffer) >= BUSY
             yield [buffer.popleft() for _ in range(min(most, len(buffer)))]
             room.set()
     finally:

@@ -100,7 +100,7 @@ class Journal:
         """
         if self.state.seq > since:
             raise Fenced(f"{self.state.run_id} was taken over before its first step")
-        self.state = replace(self.state, owner=self.owner, attempt=1)
+        self.state = msgspec.structs.replace(self.state, owner=self.owner, attempt=1)
         self._attempt = 1
 
     async def start(self, started: RunStarted, *, holder: EventId) -> None:

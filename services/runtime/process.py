@@ -73,6 +73,7 @@ class Process:
     """None where there is no budget."""
     owner: str = field(default_factory=lambda: ids.owner("process"))
     _sandboxes: dict[tuple[str, str], Sandbox] = field(default_factory=dict)
+    _workspaces: dict[tuple[str, str], Workspace] = field(default_factory=dict)
 
     @property
     def pid(self) -> int:
@@ -92,9 +93,12 @@ class Process:
 
     def workspace(self, tenant: str, agent: str) -> Workspace:
         """Return the agent's workspace."""
-        workspace = Workspace(self._place(tenant, agent))
-        workspace.prepare()
-        return workspace
+        key = (tenant, agent)
+        if key not in self._workspaces:
+            workspace = Workspace(self._place(tenant, agent))
+            workspace.prepare()
+            self._workspaces[key] = workspace
+        return self._workspaces[key]
 
     def sandbox_of(self, tenant: str, agent: str) -> Sandbox | Unavailable:
         """Return where the agent's commands run, or why they cannot."""

@@ -1,7 +1,10 @@
 """One run as its own stream tells it: the transcript, what is open, how it ended. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from schemas.base import Content, EventId, Outcome, RunId, Sha256
 from schemas.catalogue import AnyEvent
@@ -55,8 +58,7 @@ class Signal:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
+class RunState(Struct, frozen=True):
     """The fold of one run."""
 
     run_id: RunId
