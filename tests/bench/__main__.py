@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from services.runtime import logs
 from tests.bench.figures import Figure, table
 
 NAMES = (
@@ -38,6 +39,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
+    logs.configure(service="bench", level="warning", stream=sys.stderr)
     figures: list[Figure] = []
     for name in options.names or NAMES:
         run: Callable[[], Awaitable[list[Figure]]] = import_module(f"tests.bench.{name}").run
