@@ -13,7 +13,6 @@ from typing import Annotated, Final, TypeAlias
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, SkipValidation
 from litestar.types import ASGIApp
 from msgspec import Meta, Struct
@@ -22,12 +21,12 @@ from projections import passages
 from projections.passages import NEWEST, Document
 from schemas.base import Sha256
 from services.api import reading
-from services.api.faults import InvalidName, TooManyStreams
+from services.api.faults import InvalidName
 from services.api.feed.progress import progress
 from services.api.feed.sse import EventStream
 from services.api.routes.pages import Before, Limit, following
 from services.api.routes.scope import AgentName, Parts, Tenant, failures
-from services.api.routes.stream import MOST_STREAMS, Meters
+from services.api.routes.stream import Meters, check_room, streaming
 from services.runtime.documents import DocumentLog, Documents, Standing
 from services.runtime.process import Process
 
@@ -124,16 +123,10 @@ async def get_document(
     "/{document:str}/stream",
     summary="Follow a document",
     responses=failures(404, 422, 503)
-    | {
-        200: ResponseSpec(
-            str,
-            media_type="text/event-stream",
-            generate_examples=False,
-            description="Server-sent events whose data is how the document is: `standing` at "
-            "first and whenever it moves, `settled` once nothing more will happen by itself, "
-            "which ends the stream.",
-        )
-    },
+    | streaming(
+        "Server-sent events whose data is how the document is: `standing` at first and whenever "
+        "it moves, `settled` once nothing more will happen by itself, which ends the stream."
+    ),
 )
 async def follow_document(
     agent: AgentName,
@@ -144,8 +137,7 @@ async def follow_document(
     meter: Meters,
 ) -> ASGIApp:
     """Send how a document is, again whenever it moves, until it rests or the reader leaves."""
-    if meter.open_streams >= MOST_STREAMS:
-        raise TooManyStreams
+    check_room(meter)
     first = await documents.standing(tenant, agent, document)
     chunks = progress(documents, tenant, agent, first, process.stopping)
     return EventStream(chunks, meter.stream())

@@ -33,18 +33,28 @@ DESCRIPTION: Final = (
 Meters = NamedDependency[SkipValidation[Meter]]
 
 
+def streaming(description: str) -> dict[int, ResponseSpec]:
+    """Return how the interface's description tells of a stream."""
+    spec = ResponseSpec(
+        str, media_type="text/event-stream", generate_examples=False, description=description
+    )
+    return {200: spec}
+
+
+def check_room(meter: Meter) -> None:
+    """Refuse one stream more than this process carries.
+
+    Raises:
+        TooManyStreams: it carries as many as it may.
+    """
+    if meter.open_streams >= MOST_STREAMS:
+        raise TooManyStreams
+
+
 @get(
     "/stream",
     summary="Follow what happens",
-    responses=failures(404, 422, 503)
-    | {
-        200: ResponseSpec(
-            str,
-            media_type="text/event-stream",
-            generate_examples=False,
-            description=DESCRIPTION,
-        )
-    },
+    responses=failures(404, 422, 503) | streaming(DESCRIPTION),
 )
 async def follow_conversation(
     place: Place,
@@ -59,8 +69,7 @@ async def follow_conversation(
     ] = None,
 ) -> ASGIApp:
     """Send what happened behind a sequence, then what happens, until the reader leaves."""
-    if meter.open_streams >= MOST_STREAMS:
-        raise TooManyStreams
+    check_room(meter)
     feed = Feed(process, place, after if last_event_id is None else last_event_id)
     await feed.open()
     return EventStream(feed.chunks(), meter.stream())
