@@ -10,6 +10,7 @@ import pytest
 from schemas.envelope import encode
 from services.errors import LogFull, LogUnavailable
 from services.runtime.cancelling import end
+from services.runtime.closing import closing
 from services.runtime.event_log import Append
 from services.runtime.jetstream import connection as module
 from services.runtime.jetstream.connection import Connection
@@ -174,6 +175,31 @@ async def test_a_bug_beside_a_tail_restarts_it(log, monkeypatch):
         async for recorded in log.tail(subject):
             assert recorded.event.text == "one"
             break
+
+
+async def test_a_tail_leaves_no_consumer_behind_whenever_it_is_left(connection, log):
+    """Also while its consumer is being made, and when whoever leaves loses patience with it."""
+    subject = a_subject()
+    await log.append(subject, message("one"))
+
+    async def follow():
+        async with closing(log.tail(subject)) as events:
+            async for _ in events:
+                pass
+
+    for turns in range(60):
+        following = asyncio.create_task(follow())
+        for _ in range(turns):
+            await asyncio.sleep(0.0002)  # any moment will do
+        following.cancel()
+        await asyncio.sleep(0)
+        await end(following)
+
+    async def nothing_is_left():
+        answer = await connection.request(f"$JS.API.CONSUMER.NAMES.{STREAM}", b"")
+        return not msgspec.json.decode(answer.data)["consumers"]
+
+    await until(nothing_is_left)
 
 
 async def test_a_bug_in_whoever_takes_messages_does_not_deafen_the_others(connection, log):

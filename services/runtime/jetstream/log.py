@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from schemas.envelope import MAX_EVENT_BYTES, TYPE_HEADER, Envelope, encode
 from services.errors import Conflict, LogUnavailable, Permanent
 from services.runtime import ids
 from services.runtime.cancelling import end
+from services.runtime.closing import closing
 from services.runtime.consumer import settle
 from services.runtime.event_log import EVERYTHING, Append, Delivery, Handler, Recorded
 from services.runtime.jetstream.connection import (
@@ -35,6 +37,7 @@ MOVED: Final = frozenset({10071, 10164})  # the subject has moved on; 10164: a w
 ALREADY_IN_BATCH: Final = 10201  # an id of the batch is in the deduplication window
 ACK_WAIT_S: Final = 8  # a dead owner's delivery is redelivered after this
 DEDUPLICATION_S: Final = 120
+UNUSED_S: Final = 60  # a consumer of ours that nobody could delete is gone after this
 
 log = structlog.get_logger()
 
@@ -164,46 +167,55 @@ class JetStreamLog:
         """Yield events and wait for more; see the port."""
         while True:
             try:
-                async for recorded in self._follow(pattern, after):
-                    after = recorded.seq
-                    yield recorded
+                async with closing(self._follow(pattern, after)) as events:
+                    async for recorded in events:
+                        after = recorded.seq
+                        yield recorded
             except LogUnavailable as error:
                 log.info("tail.restarted", pattern=pattern, after=after, reason=str(error))
                 await asyncio.sleep(0.2)
 
     async def _follow(self, pattern: str, after: int) -> AsyncIterator[Recorded]:
         """Yield events behind `after` from a consumer of our own, until it breaks."""
+        first = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+        async with self._consumer_of_ours(first | {"filter_subject": pattern}) as name:
+            puller = Puller(self._connection, STREAM, name, room=1_000)
+            pulling = puller.start(puller.run())
+            expected = 1
+            try:
+                while True:
+                    message = await puller.messages.get()
+                    if not isinstance(message, Msg):
+                        raise message or ConsumerLost
+                    delivered = _delivered(message)
+                    if delivered.consumer_seq != expected:  # something was lost on the way
+                        raise ConsumerLost(
+                            f"delivery {delivered.consumer_seq}, expected {expected}"
+                        )
+                    expected += 1
+                    yield record(delivered.seq, message.subject, message.data)
+                    puller.done()
+            finally:
+                await end(pulling)
+
+    @asynccontextmanager
+    async def _consumer_of_ours(self, config: dict[str, Any]) -> AsyncIterator[str]:
+        """Lend a consumer that is deleted behind us, also where we left while it was made."""
         name = f"tail-{ids.new()}"
-        await self._create_consumer(
-            name,
-            {
-                "deliver_policy": "by_start_sequence",
-                "opt_start_seq": after + 1,
-                "ack_policy": "none",
-                "filter_subject": pattern,
-                "mem_storage": True,
-                "num_replicas": 1,
-                "inactive_threshold": 60 * 1_000_000_000,
-            },
-        )
-        puller = Puller(self._connection, STREAM, name, room=1_000)
-        pulling = puller.start(puller.run())
-        expected = 1
+        kept = {"ack_policy": "none", "mem_storage": True, "num_replicas": 1}
+        unused = {"inactive_threshold": UNUSED_S * 1_000_000_000}
+        making = asyncio.create_task(self._create_consumer(name, {**config, **kept, **unused}))
         try:
-            while True:
-                message = await puller.messages.get()
-                if not isinstance(message, Msg):
-                    raise message or ConsumerLost
-                delivered = _delivered(message)
-                if delivered.consumer_seq != expected:  # something was lost on the way
-                    raise ConsumerLost(f"delivery {delivered.consumer_seq}, expected {expected}")
-                expected += 1
-                yield record(delivered.seq, message.subject, message.data)
-                puller.done()
-        finally:
-            await end(pulling)
-            with suppress(LogUnavailable):
-                await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{STREAM}.{name}")
+            await asyncio.shield(making)
+            yield name
+        finally:  # the server may do a second thing before the first: never ask before it answers
+            making.add_done_callback(partial(self._delete_consumer, name))
+
+    def _delete_consumer(self, name: str, making: asyncio.Future[None]) -> None:
+        if making.cancelled() or making.exception():
+            return
+        subject = f"$JS.API.CONSUMER.DELETE.{STREAM}.{name}"
+        self._connection.client.send_late(Message(subject, b"", {}))
 
     # -- consume -----------------------------------------------------------------------------
 

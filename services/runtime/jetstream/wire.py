@@ -116,9 +116,19 @@ class LeanClient(Client):
         if len(self._late) == 1:
             asyncio.get_running_loop().call_later(LATE_S, self._send_what_is_late)
 
+    async def flush(self, timeout: int = 10) -> None:  # noqa: ASYNC109 - nats-py's signature
+        """Send everything, also what is late, and wait until the server has read it.
+
+        Raises:
+            TimeoutError: it has not within `timeout` seconds.
+            ConnectionClosedError: there is no connection.
+        """
+        self._send_what_is_late()
+        await super().flush(timeout)
+
     def _send_what_is_late(self) -> None:
         late, self._late = self._late, []
-        if not self.is_connected or self._flush_queue is None:
+        if not late or not self.is_connected or self._flush_queue is None:
             return
         self._count(late)
         whole = b"".join(map(encode, late))
