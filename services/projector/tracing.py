@@ -30,6 +30,7 @@ from services.runtime.event_log import EVERYTHING, EventLog, Recorded
 from services.runtime.telemetry import words
 from services.runtime.telemetry.fold import Spans
 from services.runtime.telemetry.live import Recorder
+from services.runtime.telemetry.quiet import Quiet
 from services.runtime.telemetry.span import Span
 from services.runtime.telemetry.state import State
 
@@ -39,8 +40,8 @@ STANDBY_S: Final = 2.0  # how often a replica looks whether it may lead
 BATCH: Final = 500  # events; about as many spans go in one request
 # Nobody waits for a span. Followed event by event, the log would come to us just while the turn
 # goes on that it is about, and slow it down.
-EVERY_S: Final = 1.0
-AT_ONCE: Final = 20  # events between two looks at what else there is to do
+EVERY_S: Final = 2.0
+AT_ONCE: Final = 10  # events between two looks at what else there is to do
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # then every 30 s
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -123,10 +124,11 @@ class Tracing:
 
     async def _tell(self, spans: Spans, batch: Sequence[Recorded]) -> None:
         told: list[Span] = []
+        quiet = Quiet()
         for number, recorded in enumerate(batch):
-            told += spans.take(recorded)
             if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await quiet.moment()
+            told += spans.take(recorded)
         now, patience = self._clock.now(), round(self._settings.patience_s * 1_000_000)
         ended = [span for span in told if now - patience <= span.end <= now + patience]
         if len(ended) < len(told):  # an import, or nobody was here for long

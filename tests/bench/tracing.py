@@ -11,9 +11,10 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from statistics import median, quantiles
+from typing import NamedTuple
 
 from schemas.base import EventId
 from schemas.channel import MessageReceived, Person, ReplySent
@@ -31,13 +32,22 @@ from tests.bench.startup import _cpu_s as cpu_s
 
 PEOPLE = "bench"
 CONVERSATIONS = 4
-THINK_S = (0.2, 0.4)
+THINK_S = (0.1, 0.2)
 WARM_UP_S = 6.0
-BLOCK_S = 3.0
-REST_S = 1.2  # after a block, in which what was still to be told is told
+BLOCK_S = 5.0
+REST_S = 2.3  # after a block, in which what was still to be told is told
 PAIRS = 20
 REPLY_S = 30.0
 SPANS = 5  # of a turn with one model call and a reply, at least
+
+
+class Block(NamedTuple):
+    """What one side took while it was talked to."""
+
+    latencies: tuple[float, ...]
+    """Milliseconds, of each turn."""
+    cpu_ms: float
+    """Of each turn, on average."""
 
 
 @dataclass
@@ -95,14 +105,14 @@ class Side:
             for number in range(CONVERSATIONS):
                 group.create_task(person(number))
 
-    async def block(self) -> tuple[float, float]:
-        """Return the median latency of a block, and the processor's milliseconds for a turn."""
+    async def block(self) -> "Block":
+        """Return the latencies of a block, and the processor's milliseconds for a turn."""
         self.latencies.clear()
         turns, before = self.turns, cpu_s(self.pid)
         await self.talk(BLOCK_S)
         await asyncio.sleep(REST_S)
         spent = (cpu_s(self.pid) - before) * 1e3 / (self.turns - turns)
-        return median(self.latencies), spent
+        return Block(tuple(self.latencies), spent)
 
 
 def _header(id_: EventId) -> str | None:
@@ -141,9 +151,6 @@ async def _side(stack: AsyncExitStack, model_url: str, more: dict[str, str]) -> 
     return side
 
 
-Block = tuple[float, float]
-
-
 async def _pairs(plain: Side, traced: Side) -> list[tuple[Block, Block]]:
     found = []
     for number in range(PAIRS):
@@ -156,23 +163,29 @@ async def _pairs(plain: Side, traced: Side) -> list[tuple[Block, Block]]:
 
 
 def _figures(found: Sequence[tuple[Block, Block]], told: int, turns: int) -> list[Figure]:
-    added = [(with_[0] / without[0] - 1) * 100 for without, with_ in found]
-    spent = [(with_[1] / without[1] - 1) * 100 for without, with_ in found]
-    low, _, high = quantiles(added, n=4)
-    plain, traced = (median(pair[side][0] for pair in found) for side in (0, 1))
+    p50s = [(median(without.latencies), median(with_.latencies)) for without, with_ in found]
+    low, _, high = quantiles([_more(*pair) for pair in p50s], n=4)
+    spent = [_more(without.cpu_ms, with_.cpu_ms) for without, with_ in found]
+    # The median of all turns wavers half as much as that of the blocks' medians.
+    plain, traced = (median(chain(*(pair[side].latencies for pair in found))) for side in (0, 1))
     return [
         Figure(
             name="every turn traced, added latency, p50",
-            value=median(added),
+            value=_more(plain, traced),
             unit="%",
             at_most=5.0,
-            note=f"{plain:.1f} and {traced:.1f} ms; half of {PAIRS} pairs from {low:.1f} to "
+            note=f"{plain:.2f} and {traced:.2f} ms; half of {PAIRS} pairs from {low:.1f} to "
             f"{high:.1f} %; {told / turns:.1f} spans a turn",
         ),
         Figure(
             name="every turn traced, added processor time",
             value=median(spent),
             unit="%",
-            note=f"{median(with_[1] for _, with_ in found):.1f} ms a turn in all",
+            note=f"{median(with_.cpu_ms for _, with_ in found):.1f} ms a turn in all",
         ),
     ]
+
+
+def _more(without: float, with_: float) -> float:
+    """Return how many percent more one is than the other."""
+    return (with_ / without - 1) * 100

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -63,6 +64,7 @@ class Roots:
 ROOTS: Final = Roots()
 
 
+@lru_cache(maxsize=1_024)
 def parsed(header: str | None) -> TraceContext | None:
     """Return the context that a header says; None where it says none."""
     found = _HEADER.fullmatch(header) if header else None

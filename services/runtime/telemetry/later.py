@@ -1,4 +1,4 @@
-"""Work that nobody waits for: kept while somebody is waited for, done a moment later."""
+"""Work that nobody waits for: kept while somebody is waited for, done in quiet moments later."""
 
 import asyncio
 from collections import deque
@@ -7,8 +7,10 @@ from typing import Final
 
 import structlog
 
+from services.runtime.telemetry.quiet import Quiet
+
 AFTER_S: Final = 0.5
-AT_ONCE: Final = 20  # pieces of work between two looks at what else there is to do
+AT_ONCE: Final = 10  # pieces of work between two looks at what else there is to do
 
 log = structlog.get_logger()
 
@@ -18,26 +20,29 @@ class Later:
 
     def __init__(self) -> None:
         self._kept: deque[Callable[[], None]] = deque()
-        self._timer: asyncio.Handle | None = None
+        self._working: asyncio.Task[None] | None = None
 
     def do(self, work: Callable[[], None]) -> None:
         """Keep a piece of work."""
         self._kept.append(work)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(AFTER_S, self._some)
+        if self._working is None:
+            self._working = asyncio.create_task(self._work())
 
     def finish(self) -> None:
         """Do all that is left, now."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._working is not None:
+            self._working.cancel()
         while self._kept:
             self._next()
 
-    def _some(self) -> None:
-        for _ in range(min(AT_ONCE, len(self._kept))):
-            self._next()
-        more = bool(self._kept)
-        self._timer = asyncio.get_running_loop().call_soon(self._some) if more else None
+    async def _work(self) -> None:
+        await asyncio.sleep(AFTER_S)
+        quiet = Quiet()
+        while self._kept:
+            await quiet.moment()
+            for _ in range(min(AT_ONCE, len(self._kept))):
+                self._next()
+        self._working = None
 
     def _next(self) -> None:
         try:
