@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 
@@ -57,6 +57,11 @@ class Setting:
     def is_list(self) -> bool:
         """Whether its value is a tuple."""
         return get_origin(self.type) is tuple
+
+    @property
+    def choices(self) -> tuple[object, ...]:
+        """The only values that it takes; empty where there are others."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
 
 
 def _walk(struct: msgspec.Struct, prefix: KeyPath) -> Iterator[Setting]:

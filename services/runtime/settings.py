@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -74,7 +74,8 @@ class _Sources:
             self.given[path] = given
             return
         unknown = ".".join(path)
-        nearest = _nearest(unknown, (setting.key for setting in SETTINGS.values()))
+        name = path[1] if "*" in known else "*"
+        nearest = _nearest(unknown, (it.key.replace("*", name) for it in SETTINGS.values()))
         self.problems.append(f"{unknown} ({given.origin}): unknown{nearest}")
 
     def named(self, section: str) -> list[str]:
@@ -223,7 +224,8 @@ def _convert(path: KeyPath, given: _Given, default: object, sources: _Sources) -
             value, setting.annotation, strict=not given.is_text, dec_hook=_decode
         )
     except (ValueError, OSError) as error:
-        sources.problems.append(f"{'.'.join(path)} ({given.origin}): {error}")
+        expected = f"; expected {_either(setting.choices)}" if setting.choices else ""
+        sources.problems.append(f"{'.'.join(path)} ({given.origin}): {error}{expected}")
         return default
 
 
@@ -245,6 +247,11 @@ def _decode(wanted: type, value: object) -> object:
     if wanted is Path and isinstance(value, str | Path):
         return Path(value).expanduser()
     raise ValueError("Expected a path")
+
+
+def _either(choices: Sequence[object]) -> str:
+    *others, last = map(str, choices)
+    return f"{', '.join(others)} or {last}"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

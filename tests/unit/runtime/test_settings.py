@@ -172,9 +172,16 @@ def test_without_a_table_there_is_the_agent_main():
 def test_an_agent_is_checked_like_everything_else(written):
     path = written("[agents.'Big One']\nmodel = 'x'\n[agents.b]\nnmae = 'B'\n")
     found = problems(path)
-    assert found[0].endswith("unknown; did you mean agents.*.name?")
+    assert found[0].endswith("unknown; did you mean agents.b.name?")
     assert found[1].startswith("agents.Big One: an id has")
     assert found[2].startswith("agents.Big One.model")
+
+
+def test_what_may_be_chosen_is_said(written):
+    path = written("log.level = 'loud'\n[budgets.team]\nper = 'week'\n")
+    said = {it.partition(" ")[0]: it.rpartition("; ")[2] for it in problems(path)}
+    assert said["log.level"] == "expected debug, info, warning or error"
+    assert said["budgets.team.per"] == "expected day or month"
 
 
 def test_secrets_are_read_from_variables_and_files(written, tmp_path):
