@@ -41,7 +41,7 @@ BATCH: Final = 500  # events; about as many spans go in one request
 # Nobody waits for a span. Followed event by event, the log would come to us just while the turn
 # goes on that it is about, and slow it down.
 EVERY_S: Final = 2.0
-AT_ONCE: Final = 10  # events between two looks at what else there is to do
+AT_ONCE: Final = 20  # events between two looks at what else there is to do
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # then every 30 s
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode

@@ -32,7 +32,7 @@ from tests.bench.startup import _cpu_s as cpu_s
 
 PEOPLE = "bench"
 CONVERSATIONS = 4
-THINK_S = (0.1, 0.2)
+THINK_S = (0.2, 0.4)
 WARM_UP_S = 6.0
 BLOCK_S = 5.0
 REST_S = 2.3  # after a block, in which what was still to be told is told

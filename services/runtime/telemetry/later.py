@@ -10,7 +10,7 @@ import structlog
 from services.runtime.telemetry.quiet import Quiet
 
 AFTER_S: Final = 0.5
-AT_ONCE: Final = 10  # pieces of work between two looks at what else there is to do
+AT_ONCE: Final = 20  # pieces of work between two looks at what else there is to do
 
 log = structlog.get_logger()
 

@@ -4,9 +4,9 @@ import asyncio
 from time import monotonic, thread_time
 from typing import Final
 
-LOOK_S: Final = 0.003  # a turn lets go of the processor for less than this, but for its models
+LOOK_S: Final = 0.005  # a turn waits for less than this, but for its models
 AT_REST: Final = 0.1  # part of that time for which this thread may have been busy
-PATIENCE_S: Final = 0.25  # where there is no such moment, work is done all the same
+PATIENCE_S: Final = 0.5  # where there is no such moment, work is done all the same
 
 
 class Quiet:
