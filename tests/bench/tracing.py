@@ -105,7 +105,7 @@ class Side:
             for number in range(CONVERSATIONS):
                 group.create_task(person(number))
 
-    async def block(self) -> "Block":
+    async def block(self) -> Block:
         """Return the latencies of a block, and the processor's milliseconds for a turn."""
         self.latencies.clear()
         turns, before = self.turns, cpu_s(self.pid)
@@ -166,7 +166,7 @@ def _figures(found: Sequence[tuple[Block, Block]], told: int, turns: int) -> lis
     p50s = [(median(without.latencies), median(with_.latencies)) for without, with_ in found]
     low, _, high = quantiles([_more(*pair) for pair in p50s], n=4)
     spent = [_more(without.cpu_ms, with_.cpu_ms) for without, with_ in found]
-    # The median of all turns wavers half as much as that of the blocks' medians.
+    # Of all turns: the median of a single block wavers by more than what is looked for.
     plain, traced = (median(chain(*(pair[side].latencies for pair in found))) for side in (0, 1))
     return [
         Figure(

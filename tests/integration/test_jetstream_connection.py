@@ -177,6 +177,11 @@ async def test_a_bug_beside_a_tail_restarts_it(log, monkeypatch):
             break
 
 
+async def nothing_follows(connection):
+    answer = await connection.request(f"$JS.API.CONSUMER.NAMES.{STREAM}", b"")
+    return not msgspec.json.decode(answer.data)["consumers"]
+
+
 async def test_a_tail_leaves_no_consumer_behind_whenever_it_is_left(connection, log):
     """Also while its consumer is being made, and when whoever leaves loses patience with it."""
     subject = a_subject()
@@ -195,11 +200,21 @@ async def test_a_tail_leaves_no_consumer_behind_whenever_it_is_left(connection, 
         await asyncio.sleep(0)
         await end(following)
 
-    async def nothing_is_left():
-        answer = await connection.request(f"$JS.API.CONSUMER.NAMES.{STREAM}", b"")
-        return not msgspec.json.decode(answer.data)["consumers"]
+    await until(lambda: nothing_follows(connection))
 
-    await until(nothing_is_left)
+
+async def test_a_tail_leaves_no_consumer_behind_when_its_connection_ends_next(
+    own_nats, connection, log
+):
+    """As at the command line: what it printed is all, and the process ends."""
+    subject = a_subject()
+    await log.append(subject, message("one"))
+    own = await Connection.open(own_nats.url)
+    async with closing(JetStreamLog(own).tail(subject)) as events:
+        assert (await anext(events)).event.text == "one"
+    await own.close()
+
+    await until(lambda: nothing_follows(connection))
 
 
 async def test_a_bug_in_whoever_takes_messages_does_not_deafen_the_others(connection, log):

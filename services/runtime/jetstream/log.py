@@ -209,7 +209,10 @@ class JetStreamLog:
             await asyncio.shield(making)
             yield name
         finally:  # the server may do a second thing before the first: never ask before it answers
-            making.add_done_callback(partial(self._delete_consumer, name))
+            if making.done():  # now, for the connection may be closed next
+                self._delete_consumer(name, making)
+            else:
+                making.add_done_callback(partial(self._delete_consumer, name))
 
     def _delete_consumer(self, name: str, making: asyncio.Future[None]) -> None:
         if making.cancelled() or making.exception():

@@ -55,5 +55,5 @@ async def provided(
         yield
     finally:
         ROOTS.sampler, LIVE.recorder = None, None
-        await sdk.close()
         sys.setswitchinterval(before)
+        await sdk.close()
